@@ -1,0 +1,79 @@
+"""What can fail in the pipeline?
+
+Knows no cause in detail: each error's message says what, where and how to mend it.
+
+    SmolwatchError
+    ├── SourceError            a camera or file gives no frames (retried for ever)
+    │   ├── AuthFailed         401: wrong user or password
+    │   ├── NotFound           404, or no such file or device
+    │   ├── Unreachable        refused, no route, time-out while opening
+    │   ├── NoVideo            it answered, but with nothing that can be decoded
+    │   └── Stalled            it was open, and the newest frame is too old
+    ├── ModelError             weights, tokenizer or engine cannot be loaded (fatal at start)
+    └── InferenceError         one window could not be run (skipped and counted)
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class SmolwatchError(Exception):
+    """Base of all errors whose message is meant for the person who runs smolwatch."""
+
+
+class SourceError(SmolwatchError):
+    """A source gives no frames. `cause` is the short word shown in health and logs."""
+
+    cause: ClassVar[str] = "source_error"
+    backoff_cap_s: ClassVar[float] = 30.0
+
+
+class AuthFailed(SourceError):
+    """401 or 403. Retried slowly: cameras lock accounts after a few wrong passwords."""
+
+    cause = "auth_failed"
+    backoff_cap_s = 60.0
+
+
+class NotFound(SourceError):
+    """404 from the camera, or no such file or device."""
+
+    cause = "not_found"
+    backoff_cap_s = 30.0
+
+
+class NoVideo(SourceError):
+    """The source answered, but offers no video stream that can be decoded."""
+
+    cause = "no_video"
+    backoff_cap_s = 30.0
+
+
+class Unreachable(SourceError):
+    """Refused, no route to host, or no answer in time while opening."""
+
+    cause = "unreachable"
+    backoff_cap_s = 4.0
+
+
+class Stalled(SourceError):
+    """The stream was open and its newest frame grew too old."""
+
+    cause = "stalled"
+    backoff_cap_s = 4.0
+
+
+class EndOfStream(SourceError):
+    """A live stream ended cleanly: a killed server looks just like that."""
+
+    cause = "end_of_stream"
+    backoff_cap_s = 4.0
+
+
+class ModelError(SmolwatchError):
+    """A model cannot be loaded; the message says what to do about it."""
+
+
+class InferenceError(SmolwatchError):
+    """One window could not be run."""

@@ -1,0 +1,1 @@
+"""When is it an alert? Pure functions and state machines."""

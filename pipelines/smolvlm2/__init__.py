@@ -1,0 +1,1 @@
+"""SmolVLM2: how frames and questions become answers and words."""
