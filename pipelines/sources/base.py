@@ -1,0 +1,75 @@
+"""What does every source of pictures offer?
+
+Knows no kind of camera. Each source is used by one thread only, its capture thread: closing a
+capture from another thread while a read is stuck has crashed libraries half a minute later.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import Protocol
+
+from pipelines.sources.url import SourceUrl
+from pipelines.types import Image
+
+_GRID_TOLERANCE_S = 0.01  # time stamps are rounded to 1/90000 s or to whole milliseconds
+_GRID_RESTART = 2  # intervals; a larger gap, either way, is a jump and not a late frame
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One picture that a source delivered.
+
+    `image` is there only if the picture was due for sampling: converting a picture that nobody
+    looks at is wasted work. It is uint8 RGB `[H, W, 3]` at the camera's full resolution.
+    """
+
+    image: Image | None
+    pts_s: float | None = None  # the source's own time stamp, from any start
+    damaged: bool = False  # decoded from broken or missing packets: never sampled
+
+
+class FrameSource(Protocol):
+    """Where pictures come from. A source is opened once, read until it ends, and closed."""
+
+    @property
+    def url(self) -> SourceUrl:
+        """The address; prints masked."""
+        ...
+
+    def open(self) -> None:
+        """Connect. Raises a `SourceError`, within a few seconds."""
+        ...
+
+    def read(self, sample_interval_s: float, stop: threading.Event) -> Picture | None:
+        """The next picture; its `image` is set where `sample_interval_s` have passed since the
+        last such one. A source may also leave out pictures that are not due, where making them
+        costs something.
+
+        Returns or raises within a few seconds, sooner once `stop` is set. None is a clean end
+        (a file is over) or `stop`. A live stream never ends cleanly: it raises `EndOfStream`.
+        Raises a `SourceError`.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of everything. May be called at any time by the reading thread, also twice."""
+        ...
+
+
+class SampleGrid:
+    """Which pictures are due, at one in `interval_s`? Keeps to a grid, so that it never drifts."""
+
+    def __init__(self) -> None:
+        self._next_s: float | None = None
+
+    def due(self, at_s: float, interval_s: float) -> bool:
+        """Whether the picture of `at_s` (the source's time, seconds) is to be sampled."""
+        if self._next_s is None or abs(at_s - self._next_s) > _GRID_RESTART * interval_s:
+            self._next_s = at_s + interval_s
+            return True
+        if at_s < self._next_s - _GRID_TOLERANCE_S:
+            return False
+        self._next_s += interval_s
+        return True

@@ -1,0 +1,64 @@
+"""How is a camera's address kept without showing its password?
+
+Knows no source: it is the one place where user names, passwords and tokens are masked.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+_MASK = "***"
+_SCHEME = re.compile(r"^([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
+_LOCAL_SCHEMES = frozenset({"", "file", "scene", "usb"})  # their queries are settings, not tokens
+_SHORTEST_TOKEN = 4  # `channel=1` is no secret, and masking every "1" would garble a message
+
+
+@dataclass(frozen=True, slots=True)
+class SourceUrl:
+    """A camera's address. `str`, `repr` and format show it masked; `secret` is the real one."""
+
+    secret: str = field(repr=False)
+
+    @property
+    def scheme(self) -> str:
+        """`rtsp`, `http`, `file`, `scene`..., lower case; empty for a plain path."""
+        found = _SCHEME.match(self.secret)
+        return found.group(1).lower() if found else ""
+
+    def redact(self, text: str) -> str:
+        """`text` with every trace of the address's secrets masked (libraries quote addresses)."""
+        text = text.replace(self.secret, str(self))
+        for word in sorted(self._secret_words(), key=len, reverse=True):
+            text = text.replace(word, _MASK)
+        return text
+
+    def _secret_words(self) -> set[str]:
+        if self.scheme in _LOCAL_SCHEMES:
+            return set()
+        user_info = self.secret.partition("://")[2].rpartition("@")[0]
+        password = user_info.partition(":")[2]
+        query = self.secret.partition("?")[2].partition("#")[0]
+        tokens = {value for _, value in parse_qsl(query) if len(value) >= _SHORTEST_TOKEN}
+        words = {user_info, password, unquote(password)} | tokens
+        return {word for word in words if word}
+
+    def __str__(self) -> str:
+        if self.scheme in _LOCAL_SCHEMES:
+            return self.secret
+        # Greedy up to the last @: a password may hold @, / or ? that nobody escaped.
+        masked = re.sub(r"(?<=://).*@", f"{_MASK}@", self.secret, count=1)
+        return re.sub(r"([?&][^=&#]*)=[^&#]*", rf"\1={_MASK}", masked)
+
+    def __repr__(self) -> str:
+        return f"SourceUrl({str(self)!r})"
+
+
+def local_path(url: SourceUrl) -> tuple[str, dict[str, str]]:
+    """The path and the `?key=value` settings of a `file://` address or a plain path."""
+    if url.scheme == "file":
+        parts = urlsplit(url.secret)
+        return unquote(parts.netloc + parts.path), dict(parse_qsl(parts.query))
+    path, _, query = url.secret.partition("?")
+    return path, dict(parse_qsl(query))
