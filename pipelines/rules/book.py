@@ -1,0 +1,141 @@
+"""What does one camera ask, and what is told of the answers?
+
+Knows neither model nor topics: observations come in, events go out. A book belongs to the one
+thread that judges its camera's windows.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+
+from pipelines.rules import incident as incidents
+from pipelines.rules.incident import Decision, Incident, NewId, RuleState
+from pipelines.rules.rule import Rule
+from pipelines.types import Event, Observation, Timings
+
+
+class RuleBook:
+    """The rules of one camera and what they remember of it.
+
+    `new_id` makes the ids of events and incidents (`pipelines.ids.new_ulid`; tests count).
+    """
+
+    def __init__(self, camera: str, rules: Iterable[Rule], new_id: NewId) -> None:
+        self.camera = camera
+        self._rules = {rule.name: rule for rule in rules}
+        self._states = dict.fromkeys(self._rules, RuleState())
+        self._new_id = new_id
+        self._last: Observation | None = None
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """In the order of the configuration."""
+        return tuple(self._rules.values())
+
+    @property
+    def questions(self) -> tuple[str, ...]:
+        """What every window is asked: each text once, in the order of the rules."""
+        return tuple(dict.fromkeys(rule.ask for rule in self._rules.values()))
+
+    @property
+    def open_incidents(self) -> dict[str, Incident]:
+        """Rule name -> its incident, for the rules that are on."""
+        states = self._states.items()
+        return {name: state.incident for name, state in states if state.incident is not None}
+
+    @property
+    def wants_words(self) -> bool:
+        """Whether an open incident of a rule with `describe` still has no words.
+
+        True right after its alert, and on later windows too if describing failed. The caller
+        sends what `judge` gave, describes the window, and then sends what `add_words` gives.
+        """
+        return any(self._lacks_words(name, found) for name, found in self.open_incidents.items())
+
+    def judge(self, observation: Observation) -> tuple[Event, ...]:
+        """Tell what one window changed: matches and clears in the order of the rules, then words.
+
+        Where the window was described anyway, an alert that wants words has them at once.
+        A question without an answer (it was not asked of this window) changes nothing.
+        Raises `ValueError` for another camera's observation.
+        """
+        self._check_camera(observation)
+        self._last = observation
+        events = []
+        for rule in self._rules.values():
+            p_yes = observation.answers.get(rule.ask)
+            state, decision = incidents.update(
+                rule, self._states[rule.name], p_yes, observation.end_s, self._new_id
+            )
+            self._states[rule.name] = state
+            if decision is not None:
+                events.append(self._decided(rule, decision, observation))
+        return (*events, *self.add_words(observation))
+
+    def add_words(self, observation: Observation) -> tuple[Event, ...]:
+        """`rule_update`s with the observation's description, for the incidents that want it.
+
+        Answers are not judged, so it may be of a window that was judged before. Raises
+        `ValueError` for another camera's observation.
+        """
+        self._check_camera(observation)
+        if observation.description is None:
+            return ()
+        events = []
+        for name, found in self.open_incidents.items():
+            if self._lacks_words(name, found):
+                rule = self._rules[name]
+                self._states[name] = incidents.add_words(self._states[name], observation.end_s)
+                update = Decision("rule_update", found, observation.answers.get(rule.ask))
+                events.append(self._event(rule, update, observation, observation.description))
+        return tuple(events)
+
+    def settle(self, reason: str, now_s: float, wall_time: float) -> tuple[Event, ...]:
+        """`rule_clear`s for all that is open: the camera is lost, or the daemon ends.
+
+        `reason` becomes the text of the events ("the camera is offline"); they have no score.
+        """
+        if self._last is None:
+            return ()
+        about = dataclasses.replace(self._last, end_s=now_s, wall_time=wall_time, timings=Timings())
+        events = []
+        for rule in self._rules.values():
+            self._states[rule.name], decision = incidents.settle(self._states[rule.name], now_s)
+            if decision is not None:
+                events.append(self._event(rule, decision, about, reason))
+        return tuple(events)
+
+    def _lacks_words(self, name: str, found: Incident) -> bool:
+        return self._rules[name].describe and not found.has_words
+
+    def _check_camera(self, observation: Observation) -> None:
+        if observation.camera != self.camera:
+            message = f"an observation of {observation.camera} came to the rules of {self.camera}"
+            raise ValueError(message)
+
+    def _decided(self, rule: Rule, decision: Decision, observation: Observation) -> Event:
+        words = None
+        if decision.event_type == "rule_match" and rule.describe:
+            words = observation.description
+        if words is not None:
+            told = incidents.add_words(self._states[rule.name], observation.end_s)
+            self._states[rule.name] = told
+        return self._event(rule, decision, observation, words)
+
+    def _event(self, rule: Rule, decision: Decision, about: Observation, text: str | None) -> Event:
+        return Event(
+            event_id=self._new_id(),
+            incident_id=decision.incident.incident_id,
+            event_type=decision.event_type,
+            camera=self.camera,
+            rule=rule.name,
+            severity=rule.severity,
+            score=decision.score,
+            wall_time=about.wall_time,
+            captured_s=about.end_s,
+            text=text,
+            timings=about.timings,
+            model_id=about.model_id,
+            prompt_sha256=about.prompt_sha256,
+        )
