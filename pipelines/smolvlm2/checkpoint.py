@@ -1,0 +1,162 @@
+"""How does a directory become a model in memory?
+
+Knows no names and no network: a directory in the format of the Hugging Face hub (config.json,
+tokenizer.json, safetensors). Whatever is missing, damaged or foreign is said before a weight is
+read, as far as names and headers can tell.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from transformers import SmolVLMForConditionalGeneration
+from transformers.utils import logging as transformers_logging
+
+from pipelines.errors import ModelError
+from pipelines.smolvlm2.tokens import Tokens
+
+FINGERPRINT_BYTES = 1 << 20  # read from either end of a weights file
+
+
+def load_checkpoint(
+    directory: Path, dtype: torch.dtype, device: torch.device
+) -> tuple[Any, Tokens]:
+    """Read a `SmolVLMForConditionalGeneration` in eval mode, and its tokenizer.
+
+    Weights are in memory once, as `dtype`.
+
+    Raises `ModelError` for a missing, damaged or foreign file.
+    """
+    config = _read_json(directory / "config.json")
+    if config.get("model_type") != "smolvlm":
+        raise ModelError(
+            f"{directory}/config.json is for a {config.get('model_type')!r} model; "
+            "smolwatch runs SmolVLM2, whose model_type is 'smolvlm'"
+        )
+    tokenizer_file = directory / "tokenizer.json"
+    if not tokenizer_file.is_file():
+        raise ModelError(f"{directory} has no tokenizer.json; copy it from where the weights are")
+    tokens = Tokens.from_file(tokenizer_file)
+    for weights in weight_files(directory):
+        _check_header(weights)
+    module = _load_weights(directory, dtype, device)
+    _check_fit(directory, module, tokens)
+    return module, tokens
+
+
+def weight_files(directory: Path) -> list[Path]:
+    """List the safetensors files of a checkpoint, one or its shards. Raises `ModelError`."""
+    single = directory / "model.safetensors"
+    index = directory / "model.safetensors.index.json"
+    if single.is_file():
+        return [single]
+    if not index.is_file():
+        raise ModelError(
+            f"{directory} has no model.safetensors (other weight formats can run code when they "
+            "are read and are refused); fetch the safetensors file of this model"
+        )
+    shards = [directory / name for name in sorted(set(_read_json(index)["weight_map"].values()))]
+    for shard in shards:
+        if not shard.is_file():
+            raise ModelError(f"{index} names {shard.name}, which is not there; fetch it")
+    return shards
+
+
+def fingerprint(directory: Path) -> str:
+    """Name a checkpoint's content in 7 hex digits: config, and both ends of each weights file.
+
+    Not a checksum: reading 9 GB at each start only to name the model would take too long.
+    """
+    digest = hashlib.sha256((directory / "config.json").read_bytes())
+    for path in weight_files(directory):
+        with path.open("rb") as file:
+            digest.update(file.read(FINGERPRINT_BYTES))
+            file.seek(max(0, path.stat().st_size - FINGERPRINT_BYTES))
+            digest.update(file.read())
+    return digest.hexdigest()[:7]
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """Give the object in a JSON file. Raises `ModelError`."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ModelError(
+            f"{path.parent} has no {path.name}; a model directory holds config.json, "
+            "tokenizer.json and model.safetensors"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} cannot be read ({error}); fetch it anew") from error
+    if not isinstance(content, dict):
+        raise ModelError(f"{path} holds no JSON object; fetch it anew")
+    return content
+
+
+def _check_header(path: Path) -> None:
+    """Raise `ModelError` if the file is no safetensors file, or its length not what it says."""
+    try:
+        with safe_open(path, framework="pt") as tensors:
+            tensors.keys()
+    except (SafetensorError, OSError) as error:
+        raise ModelError(
+            f"{path} is damaged or was not fetched to its end ({error}); delete it and fetch it "
+            "anew"
+        ) from error
+
+
+def _load_weights(directory: Path, dtype: torch.dtype, device: torch.device) -> Any:
+    """Build the modules and fill them tensor by tensor. Raises `ModelError`."""
+    try:
+        with _no_progress_bar():
+            loaded: Any = SmolVLMForConditionalGeneration.from_pretrained(
+                directory,
+                dtype=dtype,
+                attn_implementation="sdpa",
+                local_files_only=True,
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+            )
+    except (RuntimeError, ValueError, TypeError, OSError, SafetensorError) as error:
+        raise ModelError(
+            f"{directory} does not load: config.json and weights do not fit each other ({error})"
+        ) from error
+    module, report = loaded
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise ModelError(
+            f"the weights in {directory} lack {len(missing)} tensors of the model, such as "
+            f"{missing[0]}: they are not a complete SmolVLM2; fetch them anew"
+        )
+    module.requires_grad_(requires_grad=False)
+    return module.eval().to(device)
+
+
+def _check_fit(directory: Path, module: Any, tokens: Tokens) -> None:
+    """Raise `ModelError` if the tokenizer is not the one that the weights were trained with."""
+    vocab_size = module.config.text_config.vocab_size
+    if tokens.vocab_size > vocab_size or tokens.image_id != module.config.image_token_id:
+        raise ModelError(
+            f"tokenizer.json and config.json in {directory} are from different models: "
+            f"{tokens.vocab_size} tokens for {vocab_size} embeddings, image token "
+            f"{tokens.image_id} for {module.config.image_token_id}"
+        )
+
+
+@contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    """Keep transformers' bar over a few hundred tensors out of a daemon's log."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]

@@ -1,0 +1,211 @@
+"""What does the model say about a window?
+
+Knows no rules and no schedule. One look at a window: encode the frames that are not in the cache,
+run their prompt once, answer all questions behind it, and describe it in words if asked to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pipelines.clock import Clock, SystemClock
+from pipelines.errors import InferenceError
+from pipelines.smolvlm2.cache import EncoderCache
+from pipelines.smolvlm2.checkpoint import fingerprint, load_checkpoint
+from pipelines.smolvlm2.device import Precision, choose_device, choose_dtype
+from pipelines.smolvlm2.engine import Prefix, TorchEngine
+from pipelines.smolvlm2.preprocess import preprocess
+from pipelines.smolvlm2.presets import find_checkpoint
+from pipelines.smolvlm2.prompt import question_suffix, video_prefix
+from pipelines.smolvlm2.tokens import Tokens
+from pipelines.types import Frame, FrameKey, Image, Observation, Timings, Window
+
+DEFAULT_CACHE_BYTES = 64 << 20  # 430 frames of the 256M model in float32
+DEFAULT_DESCRIPTION_TOKENS = 48
+
+
+def from_name(
+    name_or_dir: str | Path,
+    *,
+    precision: Precision = "auto",
+    device: str = "auto",
+    num_threads: int | None = None,
+    cache_bytes: int = DEFAULT_CACHE_BYTES,
+) -> SmolVLM2:
+    """Load a model by name (`presets.NAMES`) or from a directory.
+
+    `num_threads` sets PyTorch's threads for the whole process; None leaves them as they are.
+    Raises `ModelError`, whose message says what to do.
+    """
+    if num_threads is not None:
+        torch.set_num_threads(num_threads)
+    directory, model_id = find_checkpoint(name_or_dir)
+    chosen = choose_device(device)
+    module, tokens = load_checkpoint(directory, choose_dtype(precision, chosen), chosen)
+    if model_id is None:
+        name = "bundled" if name_or_dir == "bundled" else directory.resolve().name
+        model_id = f"{name}@{fingerprint(directory)}"
+    engine = TorchEngine(module, tokens.end_id)
+    return SmolVLM2(engine, tokens, model_id, cache=EncoderCache(cache_bytes))
+
+
+class SmolVLM2:
+    """A `pipelines.types.VideoModel`. For one thread at a time."""
+
+    def __init__(
+        self,
+        engine: TorchEngine,
+        tokens: Tokens,
+        model_id: str,
+        *,
+        cache: EncoderCache,
+        max_description_tokens: int = DEFAULT_DESCRIPTION_TOKENS,
+        clock: Clock | None = None,
+    ) -> None:
+        """Take the parts; `max_description_tokens` bounds the length of a description."""
+        self.cache = cache
+        self._engine = engine
+        self._tokens = tokens
+        self._model_id = model_id
+        self._max_description_tokens = max_description_tokens
+        self._clock = clock or SystemClock()
+        self._image_batches = itertools.count()
+
+    @property
+    def model_id(self) -> str:
+        """Name and revision (presets) or fingerprint (directories)."""
+        return self._model_id
+
+    @property
+    def frame_edge_px(self) -> int:
+        """Long edge at which frames need the least preparation."""
+        return self._engine.frame_size_px
+
+    def observe(self, window: Window, questions: Sequence[str], prompt: str | None) -> Observation:
+        """Answer all `questions` about one window, and with `prompt` also describe it.
+
+        Answers are `p_yes`, the share of yes between yes and no as the answer's first word.
+        Raises `InferenceError`. `Timings.queue_ms` is left at 0: the worker knows it.
+        """
+        try:
+            return self._observe(window, tuple(dict.fromkeys(questions)), prompt)
+        except (RuntimeError, ValueError) as error:  # PyTorch's own, out of memory among them
+            raise InferenceError(
+                f"window {window.seq} of camera {window.camera} could not be run: {error}"
+            ) from error
+
+    def observe_images(
+        self,
+        images: Sequence[Image],
+        timestamps_s: Sequence[float],
+        questions: Sequence[str],
+        prompt: str | None,
+    ) -> Observation:
+        """`observe` for pictures without a camera: uint8 RGB [H, W, 3], oldest first.
+
+        `timestamps_s` ascend, one a picture. Raises `InferenceError`.
+        """
+        if not images or len(images) != len(timestamps_s):
+            raise InferenceError(f"{len(images)} images for {len(timestamps_s)} timestamps")
+        batch = next(self._image_batches)
+        frames = tuple(
+            Frame("images", batch, seq, time_s, time_s, image, 0.0)
+            for seq, (image, time_s) in enumerate(zip(images, timestamps_s, strict=True))
+        )
+        start_s, end_s = timestamps_s[0], timestamps_s[-1]
+        window = Window("images", batch, frames, start_s, end_s, "request", end_s)
+        return self.observe(window, questions, prompt)
+
+    def _observe(
+        self, window: Window, questions: tuple[str, ...], prompt: str | None
+    ) -> Observation:
+        """Tell the story of one window."""
+        suffixes = [self._tokens.encode(question_suffix(question)) for question in questions]
+        describe = self._tokens.encode(question_suffix(prompt)) if prompt is not None else []
+
+        began_s = self._clock.monotonic_s()
+        features, num_encoded = self._encode(window.frames)
+        encoded_s = self._clock.monotonic_s()
+        room = max(sum(map(len, suffixes)), len(describe) + self._max_description_tokens)
+        prefix = self._prefill(window, features, room)
+        answers = self._answer(prefix, questions, suffixes)
+        answered_s = self._clock.monotonic_s()
+        description = self._describe(prefix, describe) if describe else None
+        described_s = self._clock.monotonic_s()
+
+        return Observation(
+            camera=window.camera,
+            window_seq=window.seq,
+            start_s=window.start_s,
+            end_s=window.end_s,
+            wall_time=window.frames[-1].wall_time,
+            answers=answers,
+            description=description,
+            timings=Timings(
+                encode_ms=(encoded_s - began_s) * 1e3,
+                prefill_ms=(answered_s - encoded_s) * 1e3,
+                decode_ms=(described_s - answered_s) * 1e3,
+                frames_encoded=num_encoded,
+            ),
+            model_id=self._model_id,
+            prompt_sha256=self._prompt_sha256(questions, prompt),
+        )
+
+    def _encode(self, frames: Sequence[Frame]) -> tuple[Tensor, int]:
+        """Features of all frames [N, tokens, hidden], and how many of them were not cached."""
+        features: dict[FrameKey, Tensor] = {}
+        new: dict[FrameKey, Image] = {}
+        for frame in frames:
+            cached = self.cache.get(frame.key)
+            if cached is None:
+                new[frame.key] = frame.image
+            else:
+                features[frame.key] = cached
+        if new:
+            pixels = preprocess(list(new.values()), self._engine.frame_size_px)
+            for key, encoded in zip(new, self._engine.encode(pixels), strict=True):
+                features[key] = encoded.clone()  # its own memory, not a row of the batch
+                self.cache.put(key, features[key])
+        return torch.stack([features[frame.key] for frame in frames]), len(new)
+
+    def _prefill(self, window: Window, features: Tensor, room: int) -> Prefix:
+        """Run the window's prompt up to the question."""
+        # A live camera's clock jitters around whole seconds, which the prompt cuts off: to one
+        # decimal, so that 2.98 s does not read 00:02 in one window and 00:03 in the next.
+        times_s = [round(frame.captured_s - window.start_s, 1) for frame in window.frames]
+        text = video_prefix(times_s, round(window.duration_s, 1), self._engine.tokens_per_frame)
+        return self._engine.prefill(self._tokens.encode(text), features, room)
+
+    def _answer(
+        self, prefix: Prefix, questions: Sequence[str], suffixes: Sequence[Sequence[int]]
+    ) -> dict[str, float]:
+        """p_yes of each question."""
+        if not questions:
+            return {}
+        logits = self._engine.answer(prefix, suffixes)  # [questions, vocabulary]
+        yes = logits[:, self._tokens.yes_ids].logsumexp(dim=1)
+        no = logits[:, self._tokens.no_ids].logsumexp(dim=1)
+        answers = dict(zip(questions, (yes - no).sigmoid().tolist(), strict=True))
+        if not all(map(math.isfinite, answers.values())):
+            raise ValueError(f"the model gave no numbers ({answers}); try precision f32")
+        return answers
+
+    def _describe(self, prefix: Prefix, suffix: Sequence[int]) -> str:
+        """Words for the window."""
+        ids = self._engine.decode(prefix, suffix, self._max_description_tokens)
+        return self._tokens.decode(ids)
+
+    def _prompt_sha256(self, questions: Sequence[str], prompt: str | None) -> str:
+        """Name what was asked and how: equal for two windows that differ in frames alone."""
+        frame = video_prefix([0.0], 0.0, self._engine.tokens_per_frame)
+        asked = [question_suffix(question) for question in questions]
+        words = question_suffix(prompt) if prompt is not None else None
+        return hashlib.sha256(json.dumps([frame, asked, words]).encode()).hexdigest()

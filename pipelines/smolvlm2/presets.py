@@ -1,0 +1,115 @@
+"""Which models are there, and in which directory does each lie?
+
+Knows no tensors: a name becomes a directory, fetched from the Hugging Face hub where need be. A
+fetch is pinned to a 40-digit commit and takes JSON and safetensors files only, never code.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from types import MappingProxyType
+
+from pipelines.errors import ModelError
+
+BUNDLED_DIR = Path(__file__).parent.parent / "scenes" / "model"
+FILE_PATTERNS = ("*.json", "*.safetensors")
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """A published checkpoint. Sizes stand in its config.json, so they are not repeated here."""
+
+    hub_id: str
+    revision: str  # 40 hex digits
+
+    @property
+    def model_id(self) -> str:
+        """As shown in events: the repository's name and the revision's first seven digits."""
+        return f"{self.hub_id.split('/')[-1]}@{self.revision[:7]}"
+
+
+PRESETS = MappingProxyType(
+    {
+        "256m": Preset(
+            "HuggingFaceTB/SmolVLM2-256M-Video-Instruct", "067788b187b95ebe7b2e040b3e4299e342e5b8fd"
+        ),
+        "500m": Preset(
+            "HuggingFaceTB/SmolVLM2-500M-Video-Instruct", "7b375e1b73b11138ff12fe22c8f2822d8fe03467"
+        ),
+        "2.2b": Preset(
+            "HuggingFaceTB/SmolVLM2-2.2B-Instruct", "482adb537c021c86670beed01cd58990d01e72e4"
+        ),
+    }
+)
+NAMES = ("bundled", *PRESETS)
+
+
+def find_checkpoint(name_or_dir: str | Path) -> tuple[Path, str | None]:
+    """Return the directory of a model, and its model id where a preset fixes it.
+
+    `name_or_dir`: one of `NAMES` or a directory. May fetch (up to 9 GB, with a progress bar) if
+    the preset is not in the hub's local cache yet. Raises `ModelError`.
+    """
+    name = str(name_or_dir)
+    if name == "bundled":
+        return BUNDLED_DIR, None
+    if name in PRESETS:
+        return _fetch(name, PRESETS[name]), PRESETS[name].model_id
+    directory = Path(name).expanduser()
+    if directory.is_dir():
+        return directory, None
+    if isinstance(name_or_dir, Path) or os.sep in name or name.startswith((".", "~")):
+        raise ModelError(f"no model directory {directory}; or use a name: {', '.join(NAMES)}")
+    close = get_close_matches(name.lower(), NAMES, n=1, cutoff=0.5)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    raise ModelError(
+        f"no model is named {name!r}{hint} Known are {', '.join(NAMES)}, or give a directory that "
+        "holds config.json, tokenizer.json and model.safetensors"
+    )
+
+
+def _fetch(name: str, preset: Preset) -> Path:
+    """Give the preset's snapshot from the local cache, else from the hub."""
+    # Here and not above, since the hub's client takes half a second to import and `bundled` and
+    # directories never need it.
+    from huggingface_hub import snapshot_download  # noqa: PLC0415
+    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # noqa: PLC0415
+
+    def snapshot(*, local_files_only: bool) -> Path:
+        return Path(
+            snapshot_download(
+                preset.hub_id,
+                revision=preset.revision,
+                allow_patterns=list(FILE_PATTERNS),
+                local_files_only=local_files_only,
+            )
+        )
+
+    try:
+        cached = snapshot(local_files_only=True)
+    except OSError:  # LocalEntryNotFoundError: never fetched
+        cached = None
+    if cached is not None and _is_complete(cached):
+        return cached
+    try:
+        return snapshot(local_files_only=False)
+    except (HTTPError, OSError) as error:  # of whichever HTTP library the hub's client uses
+        reason = str(error).strip().split("\n", maxsplit=1)[0]
+        raise ModelError(
+            f"model {name!r} ({preset.hub_id}) is not in the local cache and cannot be fetched "
+            f"({type(error).__name__}: {reason}). Where there is a network, run\n"
+            f"  hf download {preset.hub_id} --revision {preset.revision} "
+            f"--include '*.json' --include '*.safetensors' --local-dir smolvlm2-{name}\n"
+            f"then copy the directory here and give its path as the model. Without a network, "
+            f"'bundled' works at once, but understands the demo scenes only."
+        ) from error
+
+
+def _is_complete(snapshot: Path) -> bool:
+    """Tell whether an earlier fetch got as far as the weights."""
+    weights = [snapshot / "model.safetensors", snapshot / "model.safetensors.index.json"]
+    small = [snapshot / "config.json", snapshot / "tokenizer.json"]
+    return all(path.exists() for path in small) and any(path.exists() for path in weights)
