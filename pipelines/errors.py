@@ -6,9 +6,12 @@ Knows no cause in detail: each error's message says what, where and how to mend 
     ├── SourceError            a camera or file gives no frames (retried for ever)
     │   ├── AuthFailed         401: wrong user or password
     │   ├── NotFound           404, or no such file or device
+    │   ├── AccessDenied       a file or device that this user may not read
+    │   ├── DeviceBusy         a USB camera that another program holds
     │   ├── Unreachable        refused, no route, time-out while opening
     │   ├── NoVideo            it answered, but with nothing that can be decoded
-    │   └── Stalled            it was open, and the newest frame is too old
+    │   ├── Stalled            it was open, and the newest frame is too old
+    │   └── EndOfStream        a live stream ended cleanly
     ├── ModelError             weights, tokenizer or engine cannot be loaded (fatal at start)
     └── InferenceError         one window could not be run (skipped and counted)
 """
@@ -41,6 +44,20 @@ class NotFound(SourceError):
 
     cause = "not_found"
     backoff_cap_s = 30.0
+
+
+class AccessDenied(SourceError):
+    """The operating system refuses the file or device to this user."""
+
+    cause = "access_denied"
+    backoff_cap_s = 30.0
+
+
+class DeviceBusy(SourceError):
+    """Another program holds the USB camera."""
+
+    cause = "device_busy"
+    backoff_cap_s = 4.0
 
 
 class NoVideo(SourceError):

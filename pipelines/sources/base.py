@@ -31,7 +31,7 @@ class Picture:
 
 
 class FrameSource(Protocol):
-    """Where pictures come from. A source is opened once, read until it ends, and closed."""
+    """Where pictures come from: opened, read until it ends or fails, closed; and opened again."""
 
     @property
     def url(self) -> SourceUrl:
@@ -43,9 +43,10 @@ class FrameSource(Protocol):
         ...
 
     def read(self, sample_interval_s: float, stop: threading.Event) -> Picture | None:
-        """The next picture; its `image` is set where `sample_interval_s` have passed since the
-        last such one. A source may also leave out pictures that are not due, where making them
-        costs something.
+        """The next picture, with its `image` if it is due.
+
+        That is where `sample_interval_s` have passed since the last one that was due. A source
+        may leave out the pictures between, where making them would cost something.
 
         Returns or raises within a few seconds, sooner once `stop` is set. None is a clean end
         (a file is over) or `stop`. A live stream never ends cleanly: it raises `EndOfStream`.

@@ -1,0 +1,175 @@
+"""How do a camera's frames arrive, and what happens when they do not?
+
+Knows one source and one ring; nothing of windows or models, and no kind of camera.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+
+import cv2
+import numpy as np
+
+from pipelines.clock import Clock
+from pipelines.errors import SourceError, Stalled
+from pipelines.motion import MotionMeter
+from pipelines.ring import FrameRing
+from pipelines.sources.base import FrameSource, Picture
+from pipelines.types import Frame, Image
+from pipelines.vitals import STALL_S, CameraHealth, Vitals
+
+__all__ = ["CameraHealth", "CaptureWorker", "scale_to_edge"]
+
+_SUSTAINED_S = 5.0  # pictures for so long, and the next failure starts with a short wait again
+_BACKOFF_STEPS = 16.0  # the first wait is this part of its cap: 0.25 s of 4 s, 3.75 s of 60 s
+_PTS_BACK_S = 0.5  # cameras nudge their time stamps; more than this is a clock that was set
+_PTS_AHEAD_S = 3.0  # beyond the time that really passed
+
+
+class CaptureWorker:
+    """Brings one camera's frames into its ring. `run` is the body of its one thread.
+
+    Every failure is retried for ever. The wait doubles from a sixteenth of the cap that the
+    failure's kind allows, and up to half of it is left off at random, so that cameras behind one
+    dead switch do not all come back in the same instant.
+    """
+
+    def __init__(
+        self,
+        camera: str,
+        source: FrameSource,
+        ring: FrameRing,
+        clock: Clock,
+        *,
+        sample_interval_s: float,
+        frame_edge_px: int,
+        seed: int | None = None,
+    ) -> None:
+        self._camera = camera
+        self._source = source
+        self._ring = ring
+        self._clock = clock
+        self._sample_interval_s = sample_interval_s
+        self._edge_px = frame_edge_px
+        self._random = random.Random(seed)  # noqa: S311 - spreads retries, guards nothing
+        self._vitals = Vitals(camera, source.url, clock.monotonic_s())
+        self._motion = MotionMeter()
+        self._failures = 0  # in a row
+        self._epoch = -1
+        self._seq = -1
+        self._opened_s = 0.0
+        self._newest_s = 0.0  # of the newest sound picture of this connection
+        self._newest_pts_s: float | None = None
+        self._shape: tuple[int, ...] = ()
+
+    def run(self, stop: threading.Event) -> None:
+        """Read, and connect again after every `SourceError`, until `stop` or a file's end.
+
+        Returns within a second of `stop` while pictures come. A read that waits for a silent
+        camera ends by its library's time-out, up to 6 s later: nothing may close it from outside.
+        So the thread must be a daemon thread, and may be left behind after a shorter wait.
+        """
+        while not stop.is_set():
+            try:
+                self.run_once(stop)
+            except SourceError as error:
+                self._vitals.lost(error, self._clock.monotonic_s())
+                self._clock.wait(stop, self._backoff_s(error))
+            else:
+                return
+
+    def run_once(self, stop: threading.Event) -> None:
+        """One connection, from open to its end. Raises `SourceError`."""
+        try:
+            self._source.open()
+            self._connected()
+            while not stop.is_set():
+                picture = self._source.read(self._sample_interval_s, stop)
+                if picture is None:
+                    break
+                self._admit(picture)
+            if not stop.is_set():
+                self._vitals.ended(self._clock.monotonic_s())
+        finally:
+            self._source.close()
+
+    def health(self) -> CameraHealth:
+        """How the camera is. May be asked from any thread."""
+        return self._vitals.health(self._clock.monotonic_s())
+
+    def _connected(self) -> None:
+        self._epoch += 1
+        self._opened_s = self._newest_s = self._clock.monotonic_s()
+        self._newest_pts_s = None
+
+    def _admit(self, picture: Picture) -> None:
+        now_s = self._clock.monotonic_s()  # after the read: that is when the picture was here
+        if picture.damaged:
+            self._vitals.damaged()
+            if now_s - self._newest_s > STALL_S:
+                raise Stalled(
+                    f"{self._source.url}: only damaged pictures for {STALL_S:.0f} s. "
+                    "Is the network link too weak, or the camera's keyframe interval too long?"
+                )
+            return
+        self._vitals.arrived(now_s)
+        if now_s - self._opened_s >= _SUSTAINED_S:
+            self._failures = 0
+        if self._jumped(picture.pts_s, now_s):
+            self._epoch += 1
+        self._newest_s, self._newest_pts_s = now_s, picture.pts_s
+        if picture.image is not None:
+            self._sample(picture.image, now_s)
+
+    def _sample(self, image: Image, now_s: float) -> None:
+        if self._shape and image.shape != self._shape:
+            self._epoch += 1
+        self._shape = image.shape
+        self._seq += 1
+        small = scale_to_edge(image, self._edge_px)
+        frame = Frame(
+            camera=self._camera,
+            epoch=self._epoch,
+            seq=self._seq,
+            captured_s=now_s,
+            wall_time=self._clock.wall_time(),
+            image=small,
+            motion=self._motion.score(small),
+        )
+        self._ring.put(frame)
+        self._vitals.sampled(image.shape[1], image.shape[0], now_s)
+
+    def _jumped(self, pts_s: float | None, now_s: float) -> bool:
+        """Whether the camera's clock was set, so that what came before is not what came just now.
+
+        An hour set back has been seen to arrive as 13 hours ahead (RTP counts in 32 bits).
+        """
+        if pts_s is None or self._newest_pts_s is None:
+            return False
+        ahead_s = pts_s - self._newest_pts_s
+        passed_s = now_s - self._newest_s
+        return ahead_s < -_PTS_BACK_S or ahead_s > passed_s + _PTS_AHEAD_S
+
+    def _backoff_s(self, error: SourceError) -> float:
+        cap_s = error.backoff_cap_s
+        wait_s = min(cap_s, cap_s / _BACKOFF_STEPS * 2.0**self._failures)
+        # Not counted beyond the cap: a camera that is away for a week overflows no float.
+        self._failures += wait_s < cap_s
+        return wait_s * self._random.uniform(0.5, 1.0)
+
+
+def scale_to_edge(image: Image, edge_px: int) -> Image:
+    """`image` ([H, W, 3] uint8 RGB) with its longer edge at `edge_px` and its shape kept.
+
+    Takes 4 ms from 1080p to 384 px on one core, where swscale's area filter, fused with the
+    conversion from YUV, takes a quarter; but the full picture is wanted for more than the model,
+    and at a frame a second neither shows.
+    """
+    height_px, width_px = image.shape[:2]
+    scale = edge_px / max(height_px, width_px)
+    if scale == 1.0:
+        return image
+    size = (max(1, round(width_px * scale)), max(1, round(height_px * scale)))
+    shrink = cv2.INTER_AREA if scale < 1.0 else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, size, interpolation=shrink), dtype=np.uint8)

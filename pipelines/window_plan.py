@@ -1,0 +1,84 @@
+"""What is a window of a camera made of?
+
+Knows the plan a user writes and the frames there are; no time of day and no other camera.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pipelines.ring import Stamp
+
+_STALE_S = 3.0  # the least age at which a newest frame no longer shows what is going on
+_SPARE_FRAMES = 4  # that may arrive while the scheduler chooses
+
+
+@dataclass(frozen=True, slots=True)
+class WindowPlan:
+    """How one camera is looked at. Raises `ValueError` where it makes no sense."""
+
+    num_frames: int = 8
+    interval_s: float = 1.0  # between frames
+    stride_s: float = 2.0  # between windows
+    gate: Literal["always", "motion"] = "always"
+    max_idle_s: float = 60.0  # with the motion gate, a quiet camera is still looked at this often
+    motion_threshold: float = 0.01  # share of the picture
+
+    def __post_init__(self) -> None:
+        if self.num_frames < 1:
+            raise ValueError(f"num_frames is {self.num_frames}; a window has at least one frame")
+        if self.interval_s <= 0 or self.stride_s <= 0 or self.max_idle_s <= 0:
+            raise ValueError("interval_s, stride_s and max_idle_s must be above 0")
+        steps = self.stride_s / self.interval_s
+        if round(steps) < 1 or abs(steps - round(steps)) > 1e-6:
+            raise ValueError(
+                f"stride_s ({self.stride_s}) must be a multiple of interval_s ({self.interval_s}), "
+                "so that windows share frames and the model need not look at them twice"
+            )
+        if not 0.0 <= self.motion_threshold <= 1.0:
+            raise ValueError(f"motion_threshold is {self.motion_threshold}; it lies in 0..1")
+
+    @property
+    def span_s(self) -> float:
+        """Seconds from a window's first frame to its last, if the camera is on time."""
+        return (self.num_frames - 1) * self.interval_s
+
+    @property
+    def longest_span_s(self) -> float:
+        """The most a window may span when frames come late: half as much again."""
+        return 1.5 * self.span_s + 0.5 * self.interval_s
+
+    @property
+    def stale_s(self) -> float:
+        """The age from which a camera's newest frame is too old for a window."""
+        return max(_STALE_S, 2 * self.interval_s)
+
+    @property
+    def ring_capacity(self) -> int:
+        """How many frames the camera's ring should hold, at one frame in `interval_s`."""
+        return self.num_frames + _SPARE_FRAMES
+
+
+def choose_frames(stamps: Sequence[Stamp], plan: WindowPlan) -> tuple[Stamp, ...] | None:
+    """The newest frame and those nearest to one, two... intervals before it, oldest first.
+
+    All are of the newest frame's epoch, and no frame is used twice. None if there are too few, or
+    if they lie so far apart that the window would not show what its plan says.
+    """
+    if not stamps:
+        return None
+    newest = stamps[-1]
+    older = [stamp for stamp in stamps[:-1] if stamp.epoch == newest.epoch]
+    chosen = [newest]
+    for step in range(1, plan.num_frames):
+        if not older:
+            return None
+        wanted_s = newest.captured_s - step * plan.interval_s
+        nearest = min(range(len(older)), key=lambda i: abs(older[i].captured_s - wanted_s))
+        chosen.append(older[nearest])
+        older = older[:nearest]
+    if newest.captured_s - chosen[-1].captured_s > plan.longest_span_s:
+        return None
+    return tuple(reversed(chosen))
