@@ -1,0 +1,95 @@
+"""How does the daemon talk to the person who runs it?
+
+Knows no part of the daemon: JSON lines for the journal, colours on a terminal, secrets in neither.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterable
+from typing import TextIO
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from daemon.redact import Redactor
+
+_CHATTY = ("amqtt", "transitions", "asyncio", "httpx", "urllib3", "filelock", "huggingface_hub")
+
+
+class RedactSecrets:
+    """A structlog processor that masks secrets in every value, tracebacks included.
+
+    It stands after `format_exc_info`, so that an exception's text has become a value, and before
+    the renderer, which would escape quotes and backslashes and so hide a secret from a search.
+    """
+
+    def __init__(self, redactor: Redactor) -> None:
+        self._redactor = redactor
+
+    def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+        """Mask one record. `logger` and `method` are structlog's, unused."""
+        del logger, method
+        # Names with an underscore are structlog's own and are taken out before rendering.
+        return {
+            key: value if key.startswith("_") else self._redactor.value(value)
+            for key, value in event.items()
+        }
+
+
+def setup(
+    *,
+    level: str = "info",
+    secrets: Iterable[str] = (),
+    stream: TextIO | None = None,
+    json_lines: bool | None = None,
+) -> None:
+    """Set up structlog and the standard library's logging, once, from the command line.
+
+    `stream` is standard error if not given, which systemd sends to the journal. `json_lines` None
+    means: JSON, unless the stream is a terminal. `secrets` are masked wherever they appear. May be
+    called again, when the configuration has been read and its secrets are known.
+    """
+    target = sys.stderr if stream is None else stream
+    as_json = not target.isatty() if json_lines is None else json_lines
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.PositionalArgumentsFormatter(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+        # Plain tracebacks: the coloured ones print local variables, and those hold passwords.
+        structlog.processors.format_exc_info,
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(target)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                RedactSecrets(Redactor(secrets)),
+                _renderer(as_json=as_json, colors=target.isatty()),
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _renderer(*, as_json: bool, colors: bool) -> Processor:
+    if as_json:
+        return structlog.processors.JSONRenderer(ensure_ascii=False)
+    return structlog.dev.ConsoleRenderer(
+        colors=colors, exception_formatter=structlog.dev.plain_traceback
+    )
