@@ -143,7 +143,7 @@ class CaptureWorker:
     def _jumped(self, pts_s: float | None, now_s: float) -> bool:
         """Whether the camera's clock was set, so that what came before is not what came just now.
 
-        An hour set back has been seen to arrive as 13 hours ahead (RTP counts in 32 bits).
+        RTP counts ninety-thousandths in 32 bits, so 1000 s back arrive as 46,721 s ahead.
         """
         if pts_s is None or self._newest_pts_s is None:
             return False

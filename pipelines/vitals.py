@@ -126,9 +126,9 @@ class Vitals:
         self._state, self._error, self._since_s = state, error, now_s
         log = structlog.get_logger().bind(camera=self._camera, url=str(self._url))
         if error is None:
-            log.info(f"camera {state}", after_s=lasted_s)
+            log.info("camera", state=state, after_s=lasted_s)
         else:
-            log.warning(f"camera {state}", after_s=lasted_s, cause=cause, message=str(error))
+            log.warning("camera", state=state, after_s=lasted_s, cause=cause, message=str(error))
 
 
 class _Rate:
