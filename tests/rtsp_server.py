@@ -207,6 +207,8 @@ class _Client:
     def _sdp(self) -> str:
         clip = self._server.clip
         sets = ",".join(base64.b64encode(nal).decode() for nal in (clip.sps, clip.pps))
+        profile = clip.sps[1:4].hex()
+        form = f"packetization-mode=1;profile-level-id={profile};sprop-parameter-sets={sets}"
         lines = [
             "v=0",
             "o=- 0 0 IN IP4 127.0.0.1",
@@ -216,8 +218,7 @@ class _Client:
             "a=control:*",
             f"m=video 0 RTP/AVP {_PAYLOAD_TYPE}",
             f"a=rtpmap:{_PAYLOAD_TYPE} H264/{_RTP_CLOCK_HZ}",
-            f"a=fmtp:{_PAYLOAD_TYPE} packetization-mode=1;sprop-parameter-sets={sets};"
-            + f"profile-level-id={clip.sps[1:4].hex()}",
+            f"a=fmtp:{_PAYLOAD_TYPE} {form}",
             "a=control:track1",
             "",
         ]

@@ -24,6 +24,7 @@ from pipelines.sources.url import SourceUrl
 from pipelines.types import Image
 
 _SILENCE_S = 2.0  # packets that give no picture for so long are reported, so that `read` returns
+_UNTIMED_PICTURES = 25  # so many in a row without a time stamp, and there will be none
 _SLIP_S = 1.0  # a reader that is later than this does not try to catch up
 _LONGEST_PAUSE_S = 5.0  # a longer gap between two pictures is a clock jump, and is not waited for
 
@@ -59,7 +60,7 @@ class VideoReader:
         self._clock = clock
         self._grid = grid
         self._shift_s = shift_s
-        self._timed = timed
+        self._unstamped = 0 if timed else _UNTIMED_PICTURES  # pictures in a row without a stamp
         self._decoded: deque[av.video.frame.VideoFrame] = deque()
         # A stream may be joined in its middle, where pictures lack what they refer to.
         self._tainted = True
@@ -92,13 +93,22 @@ class VideoReader:
         return True
 
     def _picture(self, frame: av.video.frame.VideoFrame, sample_interval_s: float) -> Picture:
-        pts_s = float(frame.time) + self._shift_s if self._timed and frame.pts is not None else None
+        pts_s = self._stamp_s(frame)
         self._tainted = frame.is_corrupt or (self._tainted and not frame.key_frame)
         if self._tainted:
             return Picture(None, pts_s, damaged=True)
-        at_s = self._clock.monotonic_s() if pts_s is None else pts_s
-        due = self._grid.due(at_s, sample_interval_s)
+        at_s = self._clock.monotonic_s() if self._unstamped >= _UNTIMED_PICTURES else pts_s
+        due = at_s is not None and self._grid.due(at_s, sample_interval_s)
         return Picture(_rgb(frame) if due else None, pts_s)
+
+    def _stamp_s(self, frame: av.video.frame.VideoFrame) -> float | None:
+        if self._unstamped >= _UNTIMED_PICTURES:
+            return None
+        if frame.pts is None:  # RTSP's first picture may lack it, and two clocks must not mix
+            self._unstamped += 1
+            return None
+        self._unstamped = 0
+        return float(frame.time) + self._shift_s
 
 
 class Pacer:
