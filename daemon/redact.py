@@ -34,7 +34,12 @@ class Redactor:
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        forms = {form for secret in secrets for form in (secret, quote(secret, safe=""))}
+        # As it is, as an address holds it, and as error messages quote it.
+        forms = {
+            form
+            for secret in secrets
+            for form in (secret, quote(secret, safe=""), repr(secret)[1:-1])
+        }
         # Longest first: one secret may be a part of another.
         self._forms = sorted(
             (f for f in forms if len(f) >= _SHORTEST_SECRET), key=len, reverse=True

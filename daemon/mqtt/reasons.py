@@ -62,13 +62,13 @@ def connect_failed(error: BaseException, broker: str, *, tls: bool) -> Problem:
         case ssl.SSLCertVerificationError():
             return Problem(
                 "certificate",
-                f"the certificate of {broker} is not trusted ({error.verify_message}): set "
+                f"the certificate of {broker} is not trusted ({getattr(error, 'verify_message', error)}): set "
                 "mqtt.ca_file to the CA that signed it, and use the host name that is in it",
             )
         case ssl.SSLError():
             return Problem(
                 "tls",
-                f"{broker} does not speak TLS as expected ({error.reason or error}): usual ports "
+                f"{broker} does not speak TLS as expected ({getattr(error, 'reason', error)}): usual ports "
                 "are 8883 with TLS and 1883 without",
             )
     hint = "check mqtt.tls and mqtt.broker" if tls else "check mqtt.broker and the network"
@@ -98,11 +98,13 @@ def connect_refused(reason: ReasonCode, broker: str) -> Problem:
 
 def link_lost(reason: ReasonCode | None, broker: str, *, accepted: bool) -> Problem:
     """Why a connection ended. `accepted`: the broker had answered CONNECT with a yes."""
-    words = "closed" if reason is None or reason.getName() == "Success" else str(reason)
+    # What paho makes up for a line that simply broke tells nothing: 0x80, "Unspecified error".
+    told = reason is not None and reason.value not in (0x00, 0x80)
+    words = str(reason) if told else "without a word"
     if not accepted:
         return Problem(
             "closed",
-            f"{broker} closed the connection without an answer ({words}): is it an MQTT broker, "
+            f"{broker} did not answer CONNECT and closed the connection ({words}): is it an MQTT broker, "
             "and does that port expect TLS?",
         )
     if reason is not None and reason.value == 0x8E:

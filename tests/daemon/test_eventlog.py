@@ -1,0 +1,122 @@
+"""Does the event log keep whole lines, within bounds, whatever the disk does?"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import structlog
+from structlog.typing import EventDict
+
+from daemon.eventlog import EventLog
+from daemon.mqtt.payloads import event_content
+from daemon.mqtt.topics import Topics
+from daemon.outbox import Outbox
+from daemon.sink import EventSink
+from tests.daemon.events import MATCH, match
+from tests.fakes import FakeClock
+
+
+@pytest.fixture
+def logs() -> Iterator[list[EventDict]]:
+    with structlog.testing.capture_logs() as captured:
+        yield captured
+
+
+def lines(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_each_event_is_one_line_that_can_be_read_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "made" / "for" / "it" / "events.jsonl"
+    log = EventLog(path)
+    log.append({"n": 1, "text": "zwei\nZeilen, ü"})
+    assert lines(path) == [{"n": 1, "text": "zwei\nZeilen, ü"}]
+    log.append({"n": 2})
+    log.close()
+    EventLog(path).append({"n": 3})
+    assert [line["n"] for line in lines(path)[1:]] == [2, 3]
+
+
+def test_a_line_cut_by_a_crash_spoils_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(b'{"n": 1}\n{"n"')
+    EventLog(path).append({"n": 2})
+    assert path.read_text().splitlines() == ['{"n": 1}', '{"n"', '{"n":2}']
+
+
+def test_a_full_file_becomes_the_only_predecessor(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    log = EventLog(path, max_bytes=100)
+    for n in range(50):
+        log.append({"n": n, "pad": "x" * 20})
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["events.jsonl", "events.jsonl.1"]
+    assert all(file.stat().st_size <= 100 for file in tmp_path.iterdir())
+    kept = [line["n"] for line in lines(tmp_path / "events.jsonl.1") + lines(path)]
+    assert kept == list(range(50))[-len(kept) :]
+
+
+def test_a_full_disk_is_said_once_and_its_end_too(tmp_path: Path, logs: list[EventDict]) -> None:
+    path = tmp_path / "events.jsonl"
+    path.symlink_to("/dev/full")  # every write to it fails as on a full disk
+    log = EventLog(path)
+    for n in range(3):
+        log.append({"n": n})
+    path.unlink()
+    log.append({"n": 3})
+    log.append({"n": 4})
+    assert [line["n"] for line in lines(path)] == [3, 4]
+    assert [(entry["event"], entry["log_level"]) for entry in logs] == [
+        ("eventlog.failing", "error"),
+        ("eventlog.recovered", "warning"),
+    ]
+    assert logs[0]["error"] == "No space left on device"
+    assert "free disk space" in logs[0]["hint"]
+    assert logs[1]["lines_lost"] == log.lost == 3
+
+
+def test_a_folder_that_cannot_be_made_is_said_once(tmp_path: Path, logs: list[EventDict]) -> None:
+    (tmp_path / "file").touch()
+    log = EventLog(tmp_path / "file" / "events.jsonl")
+    log.append({})
+    log.append({})
+    assert [entry["event"] for entry in logs] == ["eventlog.failing"]
+    assert str(tmp_path) in logs[0]["path"]
+
+
+def test_lines_of_many_threads_stay_whole(tmp_path: Path) -> None:
+    log = EventLog(tmp_path / "events.jsonl")
+
+    def write(thread: int) -> None:
+        for n in range(100):
+            log.append({"thread": thread, "n": n})
+
+    threads = [threading.Thread(target=write, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(lines(tmp_path / "events.jsonl")) == 400
+
+
+def test_the_sink_writes_the_same_object_to_log_and_broker(tmp_path: Path) -> None:
+    clock = FakeClock(start_s=1000.75)
+    outbox = Outbox(clock)
+    sink = EventSink(clock, Topics(), EventLog(tmp_path / "events.jsonl"), outbox)
+    sink.publish(MATCH)
+    (line,) = lines(tmp_path / "events.jsonl")
+    assert line == event_content(MATCH, 750.0)
+    queued = outbox.next()
+    assert queued is not None
+    assert queued.message.topic == "smolwatch/porch/event"
+    assert json.loads(queued.message.payload) == line
+
+
+def test_without_a_broker_the_log_alone_is_written(tmp_path: Path) -> None:
+    sink = EventSink(FakeClock(), Topics(), EventLog(tmp_path / "events.jsonl"), None)
+    sink.publish(match(1))
+    sink.publish(match(2))
+    assert len(lines(tmp_path / "events.jsonl")) == 2
