@@ -1,0 +1,118 @@
+"""What is smolwatch to do?
+
+Knows the whole of the configuration, file and all, but opens nothing else than secret files.
+`python -m daemon.config` prints the JSON Schema that is kept in configs/config.schema.json.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+from pydantic.json_schema import GenerateJsonSchema
+
+from daemon import config_checks as checks
+from daemon.config_errors import ConfigError, Problem, explain
+from daemon.config_sections import (
+    CameraConfig,
+    CameraSlug,
+    LogConfig,
+    ModelConfig,
+    MqttConfig,
+    RuleConfig,
+    Section,
+    Slug,
+)
+from daemon.config_yaml import Document, read_yaml
+from daemon.secrets import Secrets
+from pipelines.rules import Rule
+
+__all__ = ["Config", "ConfigError", "load_config", "schema_json"]
+
+
+class Config(Section):
+    """The whole configuration. `repr` and `model_dump` show no secrets."""
+
+    model: ModelConfig = ModelConfig()
+    mqtt: MqttConfig | None = Field(default=None, description="left out: events are only logged")
+    cameras: Mapping[CameraSlug, CameraConfig] = Field(
+        min_length=1, description="cameras, each indented under a name of its own"
+    )
+    rules: Mapping[Slug, RuleConfig] = Field(
+        default={}, description="alert rules, each indented under a name of its own"
+    )
+    log: LogConfig = LogConfig()
+
+    @property
+    def secret_values(self) -> tuple[str, ...]:
+        """Every password in it, to be masked wherever it might turn up (`daemon.redact`)."""
+        addresses = [camera.source.secret for camera in self.cameras.values()]
+        found = [checks.password_of(address) for address in addresses]
+        if self.mqtt is not None:
+            found.append(self.mqtt.plain_password or "")
+        return tuple(filter(None, found))
+
+    def rules_for(self, camera: str) -> tuple[Rule, ...]:
+        """The rules of one camera, in the order of the file."""
+        return tuple(rule.rule(name) for name, rule in self.rules.items() if camera in rule.cameras)
+
+
+def load_config(path: Path, env: Mapping[str, str]) -> Config:
+    """Read and check the file; `env` (`os.environ`) says where secrets are.
+
+    Raises `ConfigError` with every problem that was found.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        problem = Problem((), f"cannot be read: {error.strerror}; name a file with -c")
+        raise ConfigError(str(path), [problem]) from error
+    except UnicodeDecodeError as error:
+        problem = Problem((), "is not UTF-8 text; save it as UTF-8", line=1)
+        raise ConfigError(str(path), [problem]) from error
+    document = read_yaml(text)
+    config, problems = _validated(document, Secrets(env))
+    if config is None or problems:
+        raise ConfigError(str(path), problems)
+    return config
+
+
+def _validated(document: Document, secrets: Secrets) -> tuple[Config | None, list[Problem]]:
+    problems = list(document.problems)
+    if document.values is None:
+        nothing = Problem((), "there is nothing in it; a configuration needs `cameras:`", line=1)
+        return None, problems or [nothing]
+    context = checks.Context(secrets, checks.names_of_cameras(document.values))
+    try:
+        return Config.model_validate(document.values, context=context), problems
+    except ValidationError as error:
+        for details in error.errors(include_url=False):
+            problem = explain(details, Config)
+            line = document.line(problem.path)
+            problems.append(Problem(problem.path, problem.text, line))
+        return None, problems
+
+
+class _Untitled(GenerateJsonSchema):
+    """Without a title for every key, which would only say the key again."""
+
+    def field_title_should_be_set(self, schema: object) -> bool:  # noqa: ARG002 - pydantic's
+        """See `GenerateJsonSchema`."""
+        return False
+
+
+def schema_json() -> str:
+    """The JSON Schema of the configuration, as configs/config.schema.json holds it."""
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **Config.model_json_schema(schema_generator=_Untitled),
+        "title": "smolwatch configuration",
+    }
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(schema_json())

@@ -1,0 +1,256 @@
+"""Which keys, defaults and limits has the configuration?
+
+Knows single sections: what is said of them here is what editors and the reference show.
+`daemon.config` puts them together, `daemon.config_checks` judges values.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    SecretStr,
+    WithJsonSchema,
+    model_validator,
+)
+
+from daemon import config_broker as mqtt
+from daemon import config_checks as checks
+from daemon.mqtt.options import MqttOptions
+from pipelines.rules import Debounce, Rule
+from pipelines.sources.url import SourceUrl
+from pipelines.types import Severity
+from pipelines.window_plan import WindowPlan
+
+_DAY_S = 86_400
+
+Share = Annotated[float, Field(strict=True, ge=0.0, le=1.0)]
+Seconds = Annotated[float, Field(strict=True, ge=0.0, le=_DAY_S)]
+Count = Annotated[int, Field(strict=True)]
+Port = Annotated[Count, Field(ge=0, le=65535)]
+Text = Annotated[str, Field(min_length=1, max_length=2000)]
+Slug = Annotated[str, AfterValidator(checks.slug), WithJsonSchema(checks.SLUG_SCHEMA)]
+CameraSlug = Annotated[Slug, AfterValidator(checks.camera_slug)]
+SecretText = Annotated[SecretStr, BeforeValidator(checks.filled)]
+SecretFile = Annotated[
+    SecretStr, PlainValidator(checks.file_text), WithJsonSchema({"type": "string"})
+]
+Source = Annotated[
+    SourceUrl,
+    PlainValidator(checks.source),
+    PlainSerializer(str),
+    WithJsonSchema({"type": "string", "minLength": 1}),
+]
+CameraNames = Annotated[
+    tuple[str, ...], BeforeValidator(checks.camera_names), WithJsonSchema(checks.CAMERAS_SCHEMA)
+]
+NotEmbedded = AfterValidator(mqtt.not_embedded)
+WithUsername = AfterValidator(mqtt.with_username)
+
+
+class Section(BaseModel):
+    """Keys that may stand together; others are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_empty_keys(cls, values: Any) -> Any:
+        """A key with nothing behind it counts as left out."""
+        if not isinstance(values, dict):
+            return values
+        known = cls.model_fields
+        return {
+            key: value for key, value in values.items() if value is not None or key not in known
+        }
+
+
+class ModelConfig(Section):
+    """Which model looks at the windows, and how it runs."""
+
+    name: Annotated[str, AfterValidator(checks.model_name)] = Field(
+        default="bundled",
+        description="bundled, 256m, 500m, 2.2b, or the directory of a model in that format",
+    )
+    engine: Literal["auto", "torch"] = Field(default="auto", description="what runs the model")
+    precision: Literal["auto", "f32", "bf16"] = Field(
+        default="auto", description="auto: bf16 where the machine is fast at it, else f32"
+    )
+    threads: Annotated[Count, Field(ge=1, le=1024)] | None = Field(
+        default=None, description="CPU threads; left out: one for each core"
+    )
+    max_new_tokens: Annotated[Count, Field(ge=1, le=512)] = Field(
+        default=48, description="limit of a description's length"
+    )
+
+
+class MqttConfig(Section):
+    """The broker that is told."""
+
+    broker: Annotated[str, AfterValidator(mqtt.broker)] = Field(
+        description="host, host:port, or `embedded` for a broker within smolwatch on this machine",
+        examples=["10.0.0.2"],
+    )
+    port: Annotated[Port | None, AfterValidator(mqtt.port)] = Field(
+        default=None, description="left out: 1883, or 8883 with TLS; 0: any free one (embedded)"
+    )
+    username: Annotated[Text | None, NotEmbedded] = None
+    password: Annotated[SecretText | None, NotEmbedded, WithUsername] = Field(
+        default=None, description='"{NAME}", or in plain'
+    )
+    password_file: Annotated[
+        SecretFile | None, NotEmbedded, WithUsername, AfterValidator(mqtt.only_password)
+    ] = Field(default=None, description="a file with the password")
+    tls: Annotated[bool | None, NotEmbedded, AfterValidator(mqtt.tls)] = Field(
+        default=None,
+        validate_default=True,
+        description="to be said for a broker that is not on this machine",
+    )
+    ca_file: Annotated[Path | None, NotEmbedded, AfterValidator(mqtt.with_tls)] = Field(
+        default=None, description="PEM certificates to trust instead of the system's"
+    )
+    base_topic: Annotated[str, AfterValidator(mqtt.topic)] = Field(
+        default="smolwatch", description="all topics begin with it"
+    )
+    client_id: Text | None = Field(default=None, description="left out: smolwatch-<host name>")
+
+    @property
+    def embedded(self) -> bool:
+        """Whether smolwatch runs the broker itself."""
+        return self.broker == "embedded"
+
+    @property
+    def plain_password(self) -> str | None:
+        """The password itself, from wherever it came."""
+        secret = self.password or self.password_file
+        return secret.get_secret_value() if secret else None
+
+    def options(self, host_name: str) -> MqttOptions:
+        """Make the client's options; port 0 stands for any free one of the embedded broker."""
+        host, port = mqtt.split_host("127.0.0.1" if self.embedded else self.broker)
+        port = self.port if port is None else port
+        if port is None:
+            port = 8883 if self.tls else 1883
+        return MqttOptions(
+            host=host,
+            port=port,
+            username=self.username,
+            password=self.plain_password,
+            base_topic=self.base_topic,
+            client_id=self.client_id or f"smolwatch-{host_name}",
+            tls=bool(self.tls),
+            ca_file=self.ca_file,
+        )
+
+
+class WindowConfig(Section):
+    """How many frames make one look, and how often there is one."""
+
+    num_frames: Annotated[Count, Field(ge=1, le=64)] = Field(
+        default=8, description="frames of one window"
+    )
+    interval_s: Annotated[Seconds, Field(ge=0.05)] = Field(
+        default=1.0, description="between the frames of a window"
+    )
+    stride_s: Annotated[Seconds, Field(gt=0), AfterValidator(checks.stride)] = Field(
+        default_factory=lambda earlier: 2 * earlier.get("interval_s", 1.0),
+        description="between the starts of windows; a multiple of interval_s, by default twice it",
+    )
+
+
+class DescribeConfig(Section):
+    """Descriptions on a schedule."""
+
+    every_s: Annotated[Seconds, Field(ge=1)] = 60.0
+    prompt: Text | None = Field(default=None, description="left out: the model's own")
+
+
+class CameraConfig(Section):
+    """One camera."""
+
+    source: Source = Field(
+        description="rtsp(s)://, http(s)://, scene://, a video file, or /dev/v4l/by-id/... (USB)",
+        examples=["rtsp://user:{PORCH_PASSWORD}@10.0.0.5/stream2"],
+    )
+    enabled: bool = True
+    window: WindowConfig = WindowConfig()
+    gate: Literal["always", "motion"] = Field(
+        default="motion", description="motion: only windows in which something moved are run"
+    )
+    max_idle_s: Annotated[Seconds, Field(ge=1)] = Field(
+        default=60.0, description="with gate motion: a window is run at least this often"
+    )
+    describe: Annotated[DescribeConfig | None, BeforeValidator(checks.none_if_off)] = Field(
+        default=DescribeConfig(),
+        description="`off` for no descriptions",
+        json_schema_extra=checks.off_instead_of_null,
+    )
+
+    def plan(self) -> WindowPlan:
+        """Make the plan by which the camera's windows are chosen."""
+        return WindowPlan(
+            num_frames=self.window.num_frames,
+            interval_s=self.window.interval_s,
+            stride_s=self.window.stride_s,
+            gate=self.gate,
+            max_idle_s=self.max_idle_s,
+        )
+
+
+class DebounceConfig(Section):
+    """How many of the last answers must agree before an incident opens or closes."""
+
+    needed: Annotated[Count, Field(ge=1, le=100)] = 2
+    of: Annotated[Count, Field(ge=1, le=100), AfterValidator(checks.at_least_needed)] = Field(
+        default=3, validate_default=True
+    )
+
+
+class RuleConfig(Section):
+    """One alert rule: a question, and when its answer opens and closes an incident."""
+
+    cameras: CameraNames = Field(
+        default=("all",), validate_default=True, description="all, or the names of cameras"
+    )
+    ask: Annotated[Text, AfterValidator(checks.question)] = Field(
+        description="a question that yes or no answers",
+        examples=["Was a package delivered?"],
+    )
+    open_above: Share = Field(default=0.7, description="p_yes from which an incident opens")
+    close_below: Annotated[Share, AfterValidator(checks.below_opening)] = Field(
+        default=0.4, validate_default=True, description="p_yes down to which it stays open"
+    )
+    debounce: DebounceConfig = DebounceConfig()
+    cooldown_s: Seconds = Field(
+        default=60.0, description="from a rule's last event to its next opening, per camera"
+    )
+    severity: Severity = "alert"
+    describe: bool = Field(default=False, description="add words to the event")
+
+    def rule(self, name: str) -> Rule:
+        """The rule as the pipeline judges it."""
+        return Rule(
+            name=name,
+            ask=self.ask,
+            open_above=self.open_above,
+            close_below=self.close_below,
+            debounce=Debounce(self.debounce.needed, self.debounce.of),
+            cooldown_s=self.cooldown_s,
+            severity=self.severity,
+            describe=self.describe,
+        )
+
+
+class LogConfig(Section):
+    """What is written down on this machine."""
+
+    events: Path | None = Field(default=None, description="file of events, one JSON object a line")
+    level: Literal["debug", "info", "warning", "error"] = "info"
