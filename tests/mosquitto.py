@@ -31,12 +31,16 @@ WAIT_S = 15.0  # far more than anything takes here, so that a loaded machine fai
 class Mosquitto:
     """One broker process, anonymous or with `users`, without persistence.
 
-    `access` is the text of an access list. It can be stopped, started again on the same port,
-    frozen and thawed; `stop` is safe at any time.
+    `access` is the text of an access list; `certificate` (and its key) make it speak TLS. It can be
+    stopped, started again on the same port, frozen and thawed; `stop` is safe at any time.
     """
 
     def __init__(
-        self, folder: Path, users: Mapping[str, str] | None = None, access: str | None = None
+        self,
+        folder: Path,
+        users: Mapping[str, str] | None = None,
+        access: str | None = None,
+        certificate: tuple[Path, Path] | None = None,
     ) -> None:
         program = shutil.which("mosquitto", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
         if program is None:
@@ -59,6 +63,8 @@ class Mosquitto:
             (folder / "access").write_text(access)
             (folder / "access").chmod(0o600)
             lines.append(f"acl_file {folder / 'access'}")
+        if certificate is not None:
+            lines += [f"certfile {certificate[0]}", f"keyfile {certificate[1]}"]
         self._config.write_text("\n".join(lines) + "\n")
 
     def start(self) -> None:
@@ -87,10 +93,13 @@ class Mosquitto:
 
 @contextmanager
 def mosquitto(
-    folder: Path, users: Mapping[str, str] | None = None, access: str | None = None
+    folder: Path,
+    users: Mapping[str, str] | None = None,
+    access: str | None = None,
+    certificate: tuple[Path, Path] | None = None,
 ) -> Iterator[Mosquitto]:
     """A running broker for the length of a `with` block."""
-    broker = Mosquitto(folder, users, access)
+    broker = Mosquitto(folder, users, access, certificate)
     broker.start()
     try:
         yield broker
@@ -189,14 +198,16 @@ class Subscriber:
 class Gate:
     """A TCP relay before a broker, which does to MQTT 5 what old brokers do, and cuts lines.
 
-    `mqtt5`: "pass" it on; "refuse" it with the return code 1 of MQTT 3.1.1; "close" without a word;
-    or answer with "nonsense". `connects` holds the protocol level of each CONNECT seen.
+    `mqtt5`: "pass" it on; "refuse" it with the return code 1 of MQTT 3.1.1; or "close" without a
+    word. With `nonsense` no version gets any further. `connects` holds the protocol level of each
+    CONNECT seen.
     """
 
     def __init__(
-        self, broker_port: int, mqtt5: Literal["pass", "refuse", "close", "nonsense"] = "pass"
+        self, broker_port: int, mqtt5: Literal["pass", "refuse", "close"] = "pass"
     ) -> None:
         self.mqtt5 = mqtt5
+        self.nonsense: bytes | None = None
         self.connects: list[int] = []
         self._broker_port = broker_port
         self._lines: list[socket.socket] = []
@@ -237,9 +248,11 @@ class Gate:
             return
         level = packet[packet.index(b"MQTT") + 4]
         self.connects.append(level)
-        answers = {"refuse": b"\x20\x02\x00\x01", "close": b"", "nonsense": b"\x20\x02\x00\x77"}
-        if level == 5 and self.mqtt5 in answers:
-            line.sendall(answers[self.mqtt5])
+        answer = self.nonsense
+        if answer is None and level == 5:
+            answer = {"refuse": b"\x20\x02\x00\x01", "close": b""}.get(self.mqtt5)
+        if answer is not None:
+            line.sendall(answer)
             line.close()
             return
         onward = socket.create_connection(("127.0.0.1", self._broker_port), WAIT_S)
@@ -248,6 +261,24 @@ class Gate:
         for source, target in ((line, onward), (onward, line)):
             source.settimeout(None)
             threading.Thread(target=_pump, args=(source, target), daemon=True).start()
+
+
+def self_signed(folder: Path) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 that is its own CA, and its key."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed: apt install openssl")
+    certificate, key = folder / "broker.pem", folder / "broker.key"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
+            *("-subj", "/CN=test broker", "-addext", "subjectAltName=IP:127.0.0.1"),
+            *("-addext", "keyUsage=critical,digitalSignature,keyCertSign"),
+            *("-out", str(certificate), "-keyout", str(key)),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    return certificate, key
 
 
 def free_port() -> int:

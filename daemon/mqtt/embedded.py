@@ -15,6 +15,7 @@ from daemon.mqtt.reasons import BrokerError
 
 HOST = "127.0.0.1"  # there is no password, so nobody outside this machine may reach it
 _LISTENER = "default"
+_GOODBYE_S = 2.0
 
 
 class EmbeddedBroker:
@@ -79,11 +80,19 @@ class EmbeddedBroker:
         for name in ("amqtt", "transitions"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
         broker: Any = Broker(_config(), loop=asyncio.get_running_loop())
+        clients: set[asyncio.Task[None]] = set()
 
         async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await broker.external_connected(
-                StreamReaderAdapter(reader), StreamWriterAdapter(writer), _LISTENER
-            )
+            task = asyncio.current_task()
+            assert task is not None  # noqa: S101  # asyncio runs this callback in a task
+            clients.add(task)
+            try:
+                await broker.external_connected(
+                    StreamReaderAdapter(reader), StreamWriterAdapter(writer), _LISTENER
+                )
+            finally:  # amqtt leaves a line open that never said CONNECT
+                clients.discard(task)
+                writer.close()
 
         # Our own listener, handed to amqtt: it tells which port it got, amqtt's does not.
         server = await asyncio.start_server(connected, HOST, self.port)
@@ -95,6 +104,10 @@ class EmbeddedBroker:
         await self._stop.wait()
         server.close()
         await broker.shutdown()
+        for client in clients:
+            client.cancel()
+        if clients:
+            await asyncio.wait(clients, timeout=_GOODBYE_S)
 
 
 def _config() -> dict[str, object]:

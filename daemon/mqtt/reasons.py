@@ -60,16 +60,18 @@ def connect_failed(error: BaseException, broker: str, *, tls: bool) -> Problem:
                 f"{broker.rpartition(':')[2]} through?",
             )
         case ssl.SSLCertVerificationError():
+            why = getattr(error, "verify_message", error)
             return Problem(
                 "certificate",
-                f"the certificate of {broker} is not trusted ({getattr(error, 'verify_message', error)}): set "
-                "mqtt.ca_file to the CA that signed it, and use the host name that is in it",
+                f"the certificate of {broker} is not trusted ({why}): set mqtt.ca_file to the CA "
+                "that signed it, and use the host name that is in it",
             )
         case ssl.SSLError():
+            why = getattr(error, "reason", error)
             return Problem(
                 "tls",
-                f"{broker} does not speak TLS as expected ({getattr(error, 'reason', error)}): usual ports "
-                "are 8883 with TLS and 1883 without",
+                f"{broker} does not speak TLS as expected ({why}): usual ports are 8883 with TLS "
+                "and 1883 without",
             )
     hint = "check mqtt.tls and mqtt.broker" if tls else "check mqtt.broker and the network"
     return Problem("unreachable", f"{broker} cannot be reached ({error}): {hint}")
@@ -104,8 +106,8 @@ def link_lost(reason: ReasonCode | None, broker: str, *, accepted: bool) -> Prob
     if not accepted:
         return Problem(
             "closed",
-            f"{broker} did not answer CONNECT and closed the connection ({words}): is it an MQTT broker, "
-            "and does that port expect TLS?",
+            f"{broker} closed the connection without an answer to CONNECT ({words}): is it an MQTT "
+            "broker, and does that port expect TLS?",
         )
     if reason is not None and reason.value == 0x8E:
         return Problem(

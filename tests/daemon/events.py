@@ -11,7 +11,7 @@ from typing import Any
 from pipelines.types import Event, Timings
 
 MATCH = Event(
-    event_id="01JD0000000000000000000001",
+    event_id="01JD000000000000000000MATCH",
     incident_id="01JD0000000000000000000000",
     event_type="rule_match",
     camera="porch",
@@ -27,7 +27,7 @@ MATCH = Event(
 )
 DESCRIBE = replace(
     MATCH,
-    event_id="01JD0000000000000000000002",
+    event_id="01JD00000000000000DESCRIBE",
     incident_id=None,
     event_type="describe",
     rule=None,

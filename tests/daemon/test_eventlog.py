@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,6 +78,24 @@ def test_a_full_disk_is_said_once_and_its_end_too(tmp_path: Path, logs: list[Eve
     assert logs[0]["error"] == "No space left on device"
     assert "free disk space" in logs[0]["hint"]
     assert logs[1]["lines_lost"] == log.lost == 3
+
+
+def test_a_line_that_does_not_fit_is_taken_back(tmp_path: Path) -> None:
+    """A file size limit cuts a write short just as a full disk does; a child process has one."""
+    program = (
+        "import resource, sys\n"
+        "from pathlib import Path\n"
+        "from daemon.eventlog import EventLog\n"
+        "log = EventLog(Path(sys.argv[1]))\n"
+        "log.append({'n': 1})\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (12, 1000))\n"
+        "log.append({'n': 2})\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "log.append({'n': 3})\n"
+    )
+    path = tmp_path / "events.jsonl"
+    subprocess.run([sys.executable, "-c", program, str(path)], check=True, capture_output=True)
+    assert path.read_text() == '{"n":1}\n{"n":3}\n'
 
 
 def test_a_folder_that_cannot_be_made_is_said_once(tmp_path: Path, logs: list[EventDict]) -> None:

@@ -91,7 +91,7 @@ def test_topics_stand_below_the_base() -> None:
 def test_an_event_has_every_key_of_the_schema() -> None:
     assert event_content(MATCH, 560.4) == {
         "schema": 1,
-        "event_id": "01JD0000000000000000000001",
+        "event_id": "01JD000000000000000000MATCH",
         "incident_id": "01JD0000000000000000000000",
         "event_type": "rule_match",
         "camera": "porch",
@@ -140,7 +140,7 @@ def test_a_description_is_told_as_event_and_as_state() -> None:
         "summary": "A car arrives.",
         "text": "A car arrives.",
         "ts": TS,
-        "event_id": "01JD0000000000000000000002",
+        "event_id": "01JD00000000000000DESCRIBE",
     }
 
 
