@@ -37,7 +37,7 @@ class FrameRing:
     A frame that is handed out owns its pixels: they are copied under the lock. A view into a slot
     would be overwritten as soon as the camera has gone once around the ring, in the middle of a
     slow model's pass; leasing slots would make capture wait, or grow, for a slow model. The copy
-    costs 0.05 ms for a frame of 512x288, less than a thousandth of encoding it.
+    costs 0.03 ms for a frame of 512x288 (measured on x86-64); encoding it costs tens of them.
     """
 
     def __init__(self, capacity: int) -> None:

@@ -4,9 +4,11 @@ Knows rings and times that are passed in; no clock, no model, no rules.
 
 A camera's windows end on a grid, `stride_s` apart, that starts with its first complete window and
 starts anew after a reconnect or a stall. A window is due from its place on the grid, and can be
-given as soon as a frame is within half an interval of it. The scheduler gives the window that has
-been due longest. Places on the grid that pass while the model is busy are skipped, and counted:
-the newest window is the one given, and the older ones never are.
+given as soon as a frame is within half an interval of it. The scheduler gives the window that was
+found due first; of those found due at the same look, as after a long run of the model, that of the
+camera whose last window is longest ago. So every camera that is due has its turn before any other
+has two. Places on the grid that pass while the model is busy are skipped, and counted: the newest
+window is the one given, and the older ones never are.
 """
 
 from __future__ import annotations
@@ -61,7 +63,7 @@ class WindowScheduler:
         """The newest window of the camera that has waited longest, or None if none is due."""
         with self._lock:
             due = [track for track in self._tracks.values() if track.look(now_s)]
-            for track in sorted(due, key=lambda track: (track.due_s, track.last_given_s)):
+            for track in sorted(due, key=lambda track: (track.found_due_s, track.last_given_s)):
                 window = track.give(now_s)
                 if window is not None:
                     return window
@@ -102,7 +104,7 @@ class _Track:
 
     def __init__(self, camera: str, plan: WindowPlan, ring: FrameRing, now_s: float) -> None:
         self.disabled = False
-        self.due_s = math.inf  # since when a window can be given
+        self.found_due_s = math.inf  # the look that first found a window to give
         self.last_given_s = -math.inf
         self._camera = camera
         self._plan = plan
@@ -122,7 +124,7 @@ class _Track:
         """Whether a window can be given now. Quiet windows are passed over here."""
         self._waiting = self._find(now_s)
         if self._waiting is not None:
-            self._place_s, self.due_s = None, math.inf
+            self._place_s, self.found_due_s = None, math.inf
             return False
         newest = self._chosen[-1]
         if self._place_s is None:
@@ -134,8 +136,7 @@ class _Track:
             self._coverage.watch(first_s - self._plan.interval_s, newest.captured_s)
             self._counts["gated"] += 1 + self._advance(self._place_s)
             return False
-        if self.due_s == math.inf:
-            self.due_s = self._since_s(self._place_s)
+        self.found_due_s = min(self.found_due_s, now_s)
         return True
 
     def give(self, now_s: float) -> Window | None:
@@ -159,7 +160,7 @@ class _Track:
 
     def due_in_s(self, now_s: float) -> float:
         """Seconds until it is worth looking again."""
-        if self.due_s < math.inf:
+        if self.found_due_s < math.inf:
             return 0.0
         if self._place_s is None or not self._stamps:
             return max(_POLL_S, self._plan.interval_s / 2)
@@ -198,7 +199,7 @@ class _Track:
             return "filling"
         if self._chosen[-1].epoch != self._epoch:
             self._epoch = self._chosen[-1].epoch
-            self._place_s, self.due_s = None, math.inf
+            self._place_s, self.found_due_s = None, math.inf
         return None
 
     def _reason(self, now_s: float) -> WindowReason | None:
@@ -228,5 +229,5 @@ class _Track:
         self._place_s = self._last_place_s + self._plan.stride_s
         self._places += passed + 1
         self._last_seq = newest.seq
-        self.due_s = math.inf
+        self.found_due_s = math.inf
         return passed
