@@ -23,6 +23,7 @@ SENTENCES = [
     "Frame from 00:00: Frame from 00:01:",
     "Did a person leave? Did a person arrive? Is there a package? Is a car parked?",
     "Describe what happens in this video.",
+    "A blank line at the end is one token, as in SmolLM2's vocabulary:\n\n",
     "Assistant: Yes Assistant: No yes no YES NO Yes No",
 ]
 FULL_SIZE_VOCAB = 49280

@@ -7,8 +7,6 @@ read, as far as names and headers can tell.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,9 +18,8 @@ from transformers import SmolVLMForConditionalGeneration
 from transformers.utils import logging as transformers_logging
 
 from pipelines.errors import ModelError
+from pipelines.smolvlm2.files import check_files, read_json
 from pipelines.smolvlm2.tokens import Tokens
-
-FINGERPRINT_BYTES = 1 << 20  # read from either end of a weights file
 
 
 def load_checkpoint(
@@ -34,69 +31,19 @@ def load_checkpoint(
 
     Raises `ModelError` for a missing, damaged or foreign file.
     """
-    config = _read_json(directory / "config.json")
+    weights_files = check_files(directory)
+    config = read_json(directory / "config.json")
     if config.get("model_type") != "smolvlm":
         raise ModelError(
             f"{directory}/config.json is for a {config.get('model_type')!r} model; "
             "smolwatch runs SmolVLM2, whose model_type is 'smolvlm'"
         )
-    tokenizer_file = directory / "tokenizer.json"
-    if not tokenizer_file.is_file():
-        raise ModelError(f"{directory} has no tokenizer.json; copy it from where the weights are")
-    tokens = Tokens.from_file(tokenizer_file)
-    for weights in weight_files(directory):
-        _check_header(weights)
+    tokens = Tokens.from_file(directory / "tokenizer.json")
+    for path in weights_files:
+        _check_header(path)
     module = _load_weights(directory, dtype, device)
     _check_fit(directory, module, tokens)
     return module, tokens
-
-
-def weight_files(directory: Path) -> list[Path]:
-    """List the safetensors files of a checkpoint, one or its shards. Raises `ModelError`."""
-    single = directory / "model.safetensors"
-    index = directory / "model.safetensors.index.json"
-    if single.is_file():
-        return [single]
-    if not index.is_file():
-        raise ModelError(
-            f"{directory} has no model.safetensors (other weight formats can run code when they "
-            "are read and are refused); fetch the safetensors file of this model"
-        )
-    shards = [directory / name for name in sorted(set(_read_json(index)["weight_map"].values()))]
-    for shard in shards:
-        if not shard.is_file():
-            raise ModelError(f"{index} names {shard.name}, which is not there; fetch it")
-    return shards
-
-
-def fingerprint(directory: Path) -> str:
-    """Name a checkpoint's content in 7 hex digits: config, and both ends of each weights file.
-
-    Not a checksum: reading 9 GB at each start only to name the model would take too long.
-    """
-    digest = hashlib.sha256((directory / "config.json").read_bytes())
-    for path in weight_files(directory):
-        with path.open("rb") as file:
-            digest.update(file.read(FINGERPRINT_BYTES))
-            file.seek(max(0, path.stat().st_size - FINGERPRINT_BYTES))
-            digest.update(file.read())
-    return digest.hexdigest()[:7]
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    """Give the object in a JSON file. Raises `ModelError`."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ModelError(
-            f"{path.parent} has no {path.name}; a model directory holds config.json, "
-            "tokenizer.json and model.safetensors"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path} cannot be read ({error}); fetch it anew") from error
-    if not isinstance(content, dict):
-        raise ModelError(f"{path} holds no JSON object; fetch it anew")
-    return content
 
 
 def _check_header(path: Path) -> None:

@@ -19,16 +19,17 @@ from torch import Tensor
 from pipelines.clock import Clock, SystemClock
 from pipelines.errors import InferenceError
 from pipelines.smolvlm2.cache import EncoderCache
-from pipelines.smolvlm2.checkpoint import fingerprint, load_checkpoint
+from pipelines.smolvlm2.checkpoint import load_checkpoint
 from pipelines.smolvlm2.device import Precision, choose_device, choose_dtype
 from pipelines.smolvlm2.engine import Prefix, TorchEngine
+from pipelines.smolvlm2.files import fingerprint
 from pipelines.smolvlm2.preprocess import preprocess
 from pipelines.smolvlm2.presets import find_checkpoint
 from pipelines.smolvlm2.prompt import question_suffix, video_prefix
 from pipelines.smolvlm2.tokens import Tokens
 from pipelines.types import Frame, FrameKey, Image, Observation, Timings, Window
 
-DEFAULT_CACHE_BYTES = 64 << 20  # 430 frames of the 256M model in float32
+DEFAULT_CACHE_BYTES = 64 << 20  # 455 frames of the 256M model in float32
 DEFAULT_DESCRIPTION_TOKENS = 48
 
 
@@ -139,7 +140,7 @@ class SmolVLM2:
         answers = self._answer(prefix, questions, suffixes)
         answered_s = self._clock.monotonic_s()
         description = self._describe(prefix, describe) if describe else None
-        described_s = self._clock.monotonic_s()
+        described_s = self._clock.monotonic_s() if describe else answered_s
 
         return Observation(
             camera=window.camera,
@@ -190,9 +191,10 @@ class SmolVLM2:
         """p_yes of each question."""
         if not questions:
             return {}
-        logits = self._engine.answer(prefix, suffixes)  # [questions, vocabulary]
-        yes = logits[:, self._tokens.yes_ids].logsumexp(dim=1)
-        no = logits[:, self._tokens.no_ids].logsumexp(dim=1)
+        yes_ids, no_ids = self._tokens.yes_ids, self._tokens.no_ids
+        logits = self._engine.answer(prefix, suffixes, yes_ids + no_ids)  # [questions, ids]
+        yes = logits[:, : len(yes_ids)].logsumexp(dim=1)
+        no = logits[:, len(yes_ids) :].logsumexp(dim=1)
         answers = dict(zip(questions, (yes - no).sigmoid().tolist(), strict=True))
         if not all(map(math.isfinite, answers.values())):
             raise ValueError(f"the model gave no numbers ({answers}); try precision f32")

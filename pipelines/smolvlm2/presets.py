@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from pipelines.errors import ModelError
+from pipelines.smolvlm2.files import check_files
 
 BUNDLED_DIR = Path(__file__).parent.parent / "scenes" / "model"
 FILE_PATTERNS = ("*.json", "*.safetensors")
@@ -90,13 +91,15 @@ def _fetch(name: str, preset: Preset) -> Path:
 
     try:
         cached = snapshot(local_files_only=True)
-    except OSError:  # LocalEntryNotFoundError: never fetched
-        cached = None
-    if cached is not None and _is_complete(cached):
+        check_files(cached)
+    except (OSError, ModelError):  # never fetched, or not to the end
+        pass
+    else:
         return cached
     try:
-        return snapshot(local_files_only=False)
-    except (HTTPError, OSError) as error:  # of whichever HTTP library the hub's client uses
+        fetched = snapshot(local_files_only=False)
+        check_files(fetched)  # without a network, the hub's client hands out half a snapshot
+    except (HTTPError, OSError, ModelError) as error:  # HTTPError: of the client's HTTP library
         reason = str(error).strip().split("\n", maxsplit=1)[0]
         raise ModelError(
             f"model {name!r} ({preset.hub_id}) is not in the local cache and cannot be fetched "
@@ -106,10 +109,4 @@ def _fetch(name: str, preset: Preset) -> Path:
             f"then copy the directory here and give its path as the model. Without a network, "
             f"'bundled' works at once, but understands the demo scenes only."
         ) from error
-
-
-def _is_complete(snapshot: Path) -> bool:
-    """Tell whether an earlier fetch got as far as the weights."""
-    weights = [snapshot / "model.safetensors", snapshot / "model.safetensors.index.json"]
-    small = [snapshot / "config.json", snapshot / "tokenizer.json"]
-    return all(path.exists() for path in small) and any(path.exists() for path in weights)
+    return fetched
