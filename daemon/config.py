@@ -70,9 +70,10 @@ def load_config(path: Path, env: Mapping[str, str]) -> Config:
     except OSError as error:
         problem = Problem((), f"cannot be read: {error.strerror}; name a file with -c")
         raise ConfigError(str(path), [problem]) from error
-    except UnicodeDecodeError as error:
+    except UnicodeDecodeError:
+        # Not chained: the error holds the whole file.
         problem = Problem((), "is not UTF-8 text; save it as UTF-8", line=1)
-        raise ConfigError(str(path), [problem]) from error
+        raise ConfigError(str(path), [problem]) from None
     document = read_yaml(text)
     config, problems = _validated(document, Secrets(env))
     if config is None or problems:
@@ -90,6 +91,8 @@ def _validated(document: Document, secrets: Secrets) -> tuple[Config | None, lis
         return Config.model_validate(document.values, context=context), problems
     except ValidationError as error:
         for details in error.errors(include_url=False):
+            if details["type"] == "default_factory_not_called":
+                continue  # the key it depends on is wrong, and has a problem of its own
             problem = explain(details, Config)
             line = document.line(problem.path)
             problems.append(Problem(problem.path, problem.text, line))

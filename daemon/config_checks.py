@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from pydantic import SecretStr, ValidationInfo
+from pydantic import ValidationInfo
 
 from daemon.config_errors import Refused, did_you_mean
 from daemon.secrets import SecretError, Secrets, read_secret_file
@@ -108,12 +108,12 @@ def _fill(text: str, info: ValidationInfo) -> str:
         raise Refused(str(error)) from error
 
 
-def file_text(value: object) -> SecretStr:
+def file_text(value: object) -> str:
     """The text of a secret file, instead of its path."""
     if not isinstance(value, str) or not value:
         raise Refused("expected the path of a file that holds the password")
     try:
-        return SecretStr(read_secret_file(Path(value)))
+        return read_secret_file(Path(value))
     except SecretError as error:
         raise Refused(str(error)) from error
 

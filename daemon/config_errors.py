@@ -135,8 +135,8 @@ def _found(value: object, *, hidden: bool, kind: str) -> str:
         shown = not hidden and kind in {"literal_error", "bool_parsing"}
         return f"'{value}'" if shown else "a text"
     if hidden:
-        return "a number" if not isinstance(value, bool) else "true or false"
-    return str(value).lower() if isinstance(value, bool) else f"{value:g}"
+        return "no text"
+    return f"{value:g}" if isinstance(value, float) else str(value).lower()
 
 
 def _model_at(root: type[BaseModel], path: KeyPath) -> type[BaseModel] | None:

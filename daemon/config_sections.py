@@ -41,7 +41,7 @@ Slug = Annotated[str, AfterValidator(checks.slug), WithJsonSchema(checks.SLUG_SC
 CameraSlug = Annotated[Slug, AfterValidator(checks.camera_slug)]
 SecretText = Annotated[SecretStr, BeforeValidator(checks.filled)]
 SecretFile = Annotated[
-    SecretStr, PlainValidator(checks.file_text), WithJsonSchema({"type": "string"})
+    SecretStr, BeforeValidator(checks.file_text), WithJsonSchema({"type": "string"})
 ]
 Source = Annotated[
     SourceUrl,

@@ -22,6 +22,7 @@ _HINTS = (  # part of PyYAML's message -> how to mend it
     ("mapping values are not allowed", "put a text that holds ': ' in quotes, and check indents"),
     (r"'\t'", "indent with spaces, not with tabs"),
     ("cannot start any token", "put a value that begins with a special character in quotes"),
+    ("another document", "keep one, and delete the --- between them"),
     ("got '?'", 'between { and } a question needs quotes: {ask: "Is there a dog?"}'),
     ("alias", "put a value that begins with * in quotes"),
     ("anchor", "put a value that begins with & in quotes"),
