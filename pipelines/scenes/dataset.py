@@ -33,7 +33,7 @@ from pipelines.smolvlm2.prompt import (
 
 DESCRIBE_WORDINGS: Final = (DESCRIBE_PROMPT, "What happens in this video?", "What is happening?")
 QUESTIONS_A_CLIP: Final = 4
-ROW_TOKENS: Final = 416  # prefix of 8 frames, four questions and a description; longest seen: 405
+ROW_TOKENS: Final = 384  # prefix of 8 frames (264), four questions and a description
 IntArray = npt.NDArray[np.int64]
 
 
