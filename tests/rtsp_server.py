@@ -22,7 +22,7 @@ from tests.h264 import H264Clip, load_clip
 
 _RTP_CLOCK_HZ = 90_000
 _PAYLOAD_TYPE = 96
-_FIRST_TICKS = 0xFFFFFFFF - 2 * _RTP_CLOCK_HZ  # any number will do; this one wraps after 2 s
+_FIRST_TICKS = 2**32 - 185_001  # any number will do; this one wraps after 2 s
 _MTU = 1400  # bytes of payload in one RTP packet
 _FU_A = 28
 _REASONS = {200: "OK", 401: "Unauthorized", 404: "Not Found", 461: "Unsupported Transport"}

@@ -48,7 +48,7 @@ class SourceUrl:
         if self.scheme in _LOCAL_SCHEMES:
             return self.secret
         # Greedy up to the last @: a password may hold @, / or ? that nobody escaped.
-        masked = re.sub(r"(?<=://).*@", f"{_MASK}@", self.secret, count=1)
+        masked = re.sub(r"(?s)(?<=://).*@", f"{_MASK}@", self.secret, count=1)
         return re.sub(r"([?&][^=&#]*)=[^&#]*", rf"\1={_MASK}", masked)
 
     def __repr__(self) -> str:
