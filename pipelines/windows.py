@@ -129,7 +129,7 @@ class _Track:
         newest = self._chosen[-1]
         if self._place_s is None:
             self._place_s = max(newest.captured_s, self._last_place_s + self._plan.stride_s)
-        if newest.seq <= self._last_seq or newest.captured_s < self._reach_s(self._place_s):
+        if newest.captured_s < self._reach_s(self._place_s):
             return False
         if self._reason(now_s) is None:
             first_s = min(self._chosen[0].captured_s, self._unseen()[0].captured_s)

@@ -7,6 +7,7 @@ import os
 import stat
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -211,6 +212,18 @@ def test_rtsp_gives_the_pictures_of_the_file_as_they_are(clip: Path) -> None:
     same = direct[got[0]].image
     assert same is not None
     np.testing.assert_array_equal(sharp, same)
+
+
+def test_what_follows_a_damaged_picture_is_not_sampled_until_a_keyframe(clip: Path) -> None:
+    with RtspServer(clip) as server:
+        units = list(server.clip.units)  # a keyframe is every fifth
+        slice_nal = units[7].nals[-1]
+        units[7] = replace(units[7], nals=(slice_nal[:3] + bytes(reversed(slice_nal[3:])),))
+        server.clip = replace(server.clip, units=tuple(units))
+        pictures = read_all(StreamSource(SourceUrl(server.url), SystemClock()), 0.1, most=15)
+    assert sum(picture.damaged for picture in pictures) >= 2
+    assert not {7, 8, 9} & set(numbers(pictures))
+    assert {5, 10, 11} <= set(numbers(pictures))
 
 
 def test_rtsp_pictures_larger_than_a_packet_arrive_whole(tmp_path: Path) -> None:
