@@ -52,12 +52,9 @@ class Secrets:
     def fill(self, template: str) -> str:
         """`template` with its `{NAME}`s replaced, percent-encoded where it is an address.
 
-        A template that is nothing but one `{NAME}` becomes the value as it is. Raises
+        A template that is no address, such as `{NAME}` alone, takes the value as it is. Raises
         `SecretError`.
         """
-        whole = _REFERENCE.fullmatch(template)
-        if whole:
-            return self.look_up(whole.group(1))
         is_url = "://" in template
 
         def value_of(reference: re.Match[str]) -> str:
