@@ -115,7 +115,8 @@ class Act:
         return self.duration_s - handover if self.reverse else handover
 
     def _actor_at(self, u: float) -> Thing:
-        assert self.path is not None and self.actor is not None  # noqa: S101 - for the type checker
+        assert self.path is not None  # noqa: S101 - for the type checker
+        assert self.actor is not None  # noqa: S101 - likewise
         x, y = self.path.at(u)
         speed = self.path.velocity(u) * (-1 if self.reverse else 1)
         moving = abs(speed) > 1e-3
@@ -138,9 +139,8 @@ def random_act(
     event needs is put there. Raises `ValueError` where the event cannot happen.
     """
     if event not in events_of(stage.place):
-        raise ValueError(
-            f"{event} cannot happen at {stage.place}: choose one of {', '.join(events_of(stage.place))}"
-        )
+        names = ", ".join(events_of(stage.place))
+        raise ValueError(f"{event} cannot happen at {stage.place}: choose one of {names}")
     before = standing if standing is not None else _bystanders(rng, event, stage.place)
     if not possible(event, before):
         raise ValueError(f"{event} cannot happen while {before} stands there")
@@ -154,23 +154,24 @@ def random_act(
     return _visit(rng, event, stage, before, sway)
 
 
+# Event -> what must stand there (True), must not (False), or does not matter (left out).
+_NEEDS: Final[dict[EventName, dict[str, bool]]] = {
+    "empty": {"person": False, "car": False, "package": False},
+    "person_leave": {"person": True},
+    "person_stand": {"person": True},
+    "car_arrive": {"person": False, "car": False},
+    "car_leave": {"person": False, "car": True},
+    "car_parked": {"person": False, "car": True},
+    "package_deliver": {"person": False, "package": False},
+    "package_take": {"person": False, "package": True},
+    "package_alone": {"person": False, "package": True},
+}
+
+
 def possible(event: EventName, standing: Standing) -> bool:
     """Whether what stands there lets the event begin."""
-    if event == "empty":
-        return standing == Standing()
-    if event in ("person_leave", "person_stand"):
-        return standing.person
-    if standing.person:
-        return False
-    if event in ("car_leave", "car_parked"):
-        return standing.car
-    if event == "car_arrive":
-        return not standing.car
-    if event in ("package_take", "package_alone"):
-        return standing.package
-    if event == "package_deliver":
-        return not standing.package
-    return True
+    needs = _NEEDS.get(event, {"person": False})
+    return all(getattr(standing, name) == there for name, there in needs.items())
 
 
 def _bystanders(rng: np.random.Generator, event: EventName, place: Place) -> Standing:
@@ -213,10 +214,8 @@ def _visit(
     if event in ("person_arrive", "person_leave"):
         path = Path((0.0, walk_in), (_edge(rng), door[0]), (y_edge, door[1]))
         reverse = event == "person_leave"
-        after = Standing(not reverse, before.car, before.package)
-        return Act(
-            event, stage, before, after, walk_in, path, "person", reverse=reverse, sway=sway
-        )
+        after = Standing(person=not reverse, car=before.car, package=before.package)
+        return Act(event, stage, before, after, walk_in, path, "person", reverse=reverse, sway=sway)
     pause = rng.uniform(0.7, 1.1)
     walk_out = rng.uniform(2.0, 3.0)
     times = (0.0, walk_in, walk_in + pause, walk_in + pause + walk_out)
@@ -226,7 +225,7 @@ def _visit(
         (y_edge, door[1], door[1], rng.uniform(0.80, 0.95)),
     )
     reverse = event == "package_take"
-    after = Standing(False, before.car, not reverse)
+    after = Standing(person=False, car=before.car, package=not reverse)
     return Act(
         event, stage, before, after, times[-1], path, "person",
         handover_s=walk_in + pause / 2, reverse=reverse, sway=sway,
@@ -239,9 +238,7 @@ def _car(
     edge = 1.25 if stage.car_x > 0.5 else -0.25
     duration = rng.uniform(2.2, 4.0)
     slow = stage.car_x + (edge - stage.car_x) * 0.25  # brakes over the last quarter of the way
-    path = Path(
-        (0.0, duration * 0.6, duration), (edge, slow, stage.car_x), (stage.car_y,) * 3
-    )
+    path = Path((0.0, duration * 0.6, duration), (edge, slow, stage.car_x), (stage.car_y,) * 3)
     reverse = event == "car_leave"
-    after = Standing(before.person, not reverse, before.package)
+    after = Standing(person=before.person, car=not reverse, package=before.package)
     return Act(event, stage, before, after, duration, path, "car", reverse=reverse, sway=sway)

@@ -22,7 +22,8 @@ VISION_WIDTH: Final = 192
 
 def build_model(tokenizer: PreTrainedTokenizerFast) -> SmolVLMForConditionalGeneration:
     """The untrained model, float32, for this tokenizer's vocabulary."""
-    end_id, image_id = tokenizer.convert_tokens_to_ids([END_TOKEN, IMAGE_TOKEN])
+    end_id = tokenizer.get_vocab()[END_TOKEN]
+    image_id = tokenizer.get_vocab()[IMAGE_TOKEN]
     text: dict[str, Any] = {
         "model_type": "llama",
         "vocab_size": len(tokenizer),
@@ -53,7 +54,6 @@ def build_model(tokenizer: PreTrainedTokenizerFast) -> SmolVLMForConditionalGene
         scale_factor=4,
         image_token_id=image_id,
         tie_word_embeddings=True,
-        pad_token_id=tokenizer.pad_token_id,
     )
     model = SmolVLMForConditionalGeneration(config)
     model.generation_config.eos_token_id = end_id
@@ -64,8 +64,12 @@ def build_model(tokenizer: PreTrainedTokenizerFast) -> SmolVLMForConditionalGene
 
 def save_model(model: SmolVLMForConditionalGeneration, folder: Path) -> None:
     """Write bf16 safetensors and configuration to `folder`, leaving the model as it is."""
-    kept = {name: tensor.detach().to(torch.bfloat16).cpu() for name, tensor in model.state_dict().items()}
-    half = SmolVLMForConditionalGeneration(model.config).to(torch.bfloat16)
+    kept = {
+        name: tensor.detach().to(torch.bfloat16).cpu()
+        for name, tensor in model.state_dict().items()
+    }
+    half: Any = SmolVLMForConditionalGeneration(model.config)
+    half = half.to(torch.bfloat16)
     half.load_state_dict(kept)
     half.generation_config = model.generation_config
     half.save_pretrained(folder)

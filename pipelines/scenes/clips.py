@@ -133,5 +133,6 @@ def through_h264(images: Sequence[Image], crf: int) -> list[Image]:
     buffer = io.BytesIO()
     encode_h264(images, 10, crf, buffer)
     buffer.seek(0)
-    with av.open(buffer) as container:
-        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    with av.open(buffer, "r") as container:
+        decoded = container.decode(video=0)
+        return [np.asarray(frame.to_ndarray(format="rgb24"), np.uint8) for frame in decoded]

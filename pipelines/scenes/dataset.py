@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -92,7 +93,7 @@ def write_clips(folder: Path, count: int, seed: int, workers: int) -> None:
     with ProcessPoolExecutor(workers) as pool:
         shares = [
             pool.submit(_draw_share, folder, count, start, stop, seed)
-            for start, stop in zip(edges, edges[1:], strict=False)
+            for start, stop in pairwise(edges)
         ]
         words = [w for share in shares for w in share.result()]
     (folder / "words.pkl").write_bytes(pickle.dumps(words))
@@ -197,7 +198,9 @@ class Packer:
 def draw_questions(order: Order, rng: np.random.Generator) -> Iterator[tuple[str, str]]:
     """A description, where there is a true one, and yes/no questions, half of them with yes."""
     if order.descriptions:
-        wording = DESCRIBE_WORDINGS[0 if rng.random() < 0.7 else rng.integers(len(DESCRIBE_WORDINGS))]
+        wording = DESCRIBE_WORDINGS[
+            0 if rng.random() < 0.7 else rng.integers(len(DESCRIBE_WORDINGS))
+        ]
         yield wording, order.descriptions[rng.integers(len(order.descriptions))]
     true = [k for k, a in order.answers.items() if a is True]
     false = [k for k, a in order.answers.items() if a is False]

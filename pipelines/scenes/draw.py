@@ -92,7 +92,7 @@ class Painter:
         paper = int(rng.integers(110, 190))
         self._paper: Colour = (paper + 40, paper, paper - 50)
         self._background = _background(rng, stage, width_px, height_px)
-        self._noise = _noise(rng, stage.night, width_px, height_px)
+        self._noise = _noise(rng, night=stage.night, width_px=width_px, height_px=height_px)
         self._lamp = _lamp(rng, width_px, height_px) if stage.night else None
         self._gain = float(rng.uniform(0.55, 0.85) if stage.night else rng.uniform(0.82, 1.15))
 
@@ -125,9 +125,9 @@ class Painter:
         if self._lamp is not None:
             grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
             grey = cv2.multiply(grey, self._lamp, scale=gain / 160.0, dtype=cv2.CV_8U)
-            image = cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB)
+            image = np.repeat(np.asarray(grey, np.uint8)[:, :, None], 3, axis=2)
         else:
-            image = cv2.convertScaleAbs(image, alpha=gain, beta=4)
+            image = np.asarray(cv2.convertScaleAbs(image, alpha=gain, beta=4), np.uint8)
         plane = self._noise[int(t * 97) % len(self._noise)]
         return np.asarray(cv2.add(image, plane, dtype=cv2.CV_8U), np.uint8)
 
@@ -153,12 +153,16 @@ class Painter:
         for side in (-1, 1):
             reach = -side * swing * 0.9 if not p.carrying else p.facing * 0.30 * w
             end = (p.x + reach + side * 0.10 * w + lean, hip - 0.02 * h + hand + bend)
-            c.line((p.x + side * 0.25 * w + lean, neck + 0.03 * h), end, 0.05 * h, _shade(shirt, 0.85))
+            c.line(
+                (p.x + side * 0.25 * w + lean, neck + 0.03 * h), end, 0.05 * h, _shade(shirt, 0.85)
+            )
         c.ellipse(p.x + 1.5 * lean, head, 0.17 * w, 0.085 * h, self._skin)
         c.ellipse(p.x + 1.5 * lean, head - 0.035 * h, 0.18 * w, 0.055 * h, hat)
         if p.carrying:
             label, c.label = c.label, CLASSES["package"]
-            self._package(c, p.x + p.facing * 0.22 * w + lean, hip + 0.08 * h + hand + bend, s * 0.95)
+            self._package(
+                c, p.x + p.facing * 0.22 * w + lean, hip + 0.08 * h + hand + bend, s * 0.95
+            )
             c.label = label
 
     def _package(self, c: Canvas, x: float, y: float, s: float) -> None:
@@ -191,7 +195,12 @@ class Painter:
         for side in (-1, 1):
             x0, x1, x2 = car.x + side * 0.02 * w, car.x + side * 0.23 * w, car.x + side * 0.30 * w
             c.polygon(
-                [(x0, top + 0.06 * h), (x1, top + 0.06 * h), (x2, top + 0.36 * h), (x0, top + 0.36 * h)],
+                [
+                    (x0, top + 0.06 * h),
+                    (x1, top + 0.06 * h),
+                    (x2, top + 0.36 * h),
+                    (x0, top + 0.36 * h),
+                ],
                 glass,
             )
             wheel = (car.x + side * 0.29 * w, car.y - 0.15 * h)
@@ -213,7 +222,12 @@ class Painter:
         c.ellipse(d.x, back, 0.36 * w, 0.22 * h, self._fur)
         c.ellipse(d.x + f * 0.38 * w, back - 0.26 * h, 0.14 * w, 0.16 * h, self._fur)
         c.ellipse(d.x + f * 0.48 * w, back - 0.20 * h, 0.07 * w, 0.08 * h, dark)
-        c.line((d.x - f * 0.33 * w, back - 0.05 * h), (d.x - f * 0.5 * w, back - 0.35 * h), 0.09 * h, dark)
+        c.line(
+            (d.x - f * 0.33 * w, back - 0.05 * h),
+            (d.x - f * 0.5 * w, back - 0.35 * h),
+            0.09 * h,
+            dark,
+        )
 
 
 _GROUNDS: Final[dict[str, Colour]] = {
@@ -242,7 +256,9 @@ def _background(rng: np.random.Generator, stage: Stage, width_px: int, height_px
         canvas.box(0, rng.uniform(0.3, 0.4), 1, 1, _colour(rng, 90, 170))
         for x in np.arange(0, 1, rng.uniform(0.05, 0.09)):
             canvas.line((x, 0.36), (x, horizon), 0.008, (70, 60, 50))
-    ground = tuple(int(v) for v in np.clip(np.array(_GROUNDS[stage.place]) + rng.integers(-25, 26, 3), 0, 255))
+    ground = tuple(
+        int(v) for v in np.clip(np.array(_GROUNDS[stage.place]) + rng.integers(-25, 26, 3), 0, 255)
+    )
     canvas.box(0, horizon, 1, 1, (ground[0], ground[1], ground[2]))
     _decorate(rng, stage, canvas, horizon)
     _door(rng, stage, canvas, wall)
@@ -271,7 +287,11 @@ def _decorate(rng: np.random.Generator, stage: Stage, canvas: Canvas, horizon: f
     if stage.place != "indoors":
         for _ in range(rng.integers(0, 4)):  # bushes
             x, r = rng.uniform(0, 1), rng.uniform(0.03, 0.07)
-            green = (int(rng.integers(30, 80)), int(rng.integers(80, 140)), int(rng.integers(30, 70)))
+            green = (
+                int(rng.integers(30, 80)),
+                int(rng.integers(80, 140)),
+                int(rng.integers(30, 70)),
+            )
             canvas.ellipse(x, horizon - r * 0.3, r, r * 1.1, green)
     if stage.place in ("driveway", "street"):
         for x in np.arange(rng.uniform(-0.1, 0), 1, 0.22):  # lane marks or slabs
@@ -281,7 +301,9 @@ def _decorate(rng: np.random.Generator, stage: Stage, canvas: Canvas, horizon: f
             canvas.line((0, y), (1, y), 0.005, _shade(_GROUNDS[stage.place], 0.75))
     for _ in range(rng.integers(0, 3)):  # stains and shadows on the ground
         colour = _shade(_GROUNDS[stage.place], rng.uniform(0.75, 1.15))
-        canvas.ellipse(rng.uniform(0, 1), rng.uniform(0.85, 1), rng.uniform(0.05, 0.2), 0.03, colour)
+        canvas.ellipse(
+            rng.uniform(0, 1), rng.uniform(0.85, 1), rng.uniform(0.05, 0.2), 0.03, colour
+        )
 
 
 def _textured(rng: np.random.Generator, image: Image) -> Image:
@@ -291,24 +313,24 @@ def _textured(rng: np.random.Generator, image: Image) -> Image:
     for cells, strength in ((6, 14.0), (24, 7.0), (90, 5.0)):
         coarse = rng.normal(0, strength, (cells, cells)).astype(np.float32)
         total += cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
-    return np.clip(image + total[:, :, None], 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(image + total[:, :, None], 0, 255), np.uint8)
 
 
 def _noise(
-    rng: np.random.Generator, night: bool, width_px: int, height_px: int
+    rng: np.random.Generator, *, night: bool, width_px: int, height_px: int
 ) -> list[npt.NDArray[np.int16]]:
     """A few planes of sensor noise, used in turn: drawing new ones costs 10 ms a frame."""
     sigma = rng.uniform(4, 9) if night else rng.uniform(1, 4)
     planes = []
     for _ in range(5):
-        grey = cv2.randn(np.empty((height_px, width_px), np.int16), 0, sigma)
-        planes.append(np.repeat(np.asarray(grey, np.int16)[:, :, None], 3, axis=2))
+        grey = rng.normal(0, sigma, (height_px, width_px)).astype(np.int16)
+        planes.append(np.repeat(grey[:, :, None], 3, axis=2))
     return planes
 
 
 def _lamp(rng: np.random.Generator, width_px: int, height_px: int) -> npt.NDArray[np.uint8]:
     """An infra-red lamp: bright in the middle, dark towards the corners; 0..255."""
-    y, x = np.mgrid[0:1:height_px * 1j, 0:1:width_px * 1j]
+    y, x = np.mgrid[0 : 1 : height_px * 1j, 0 : 1 : width_px * 1j]
     cx, cy = rng.uniform(0.35, 0.65), rng.uniform(0.45, 0.7)
     falloff = np.exp(-(((x - cx) / 0.75) ** 2 + ((y - cy) / 0.8) ** 2))
-    return (falloff * 255).astype(np.uint8)
+    return np.asarray(falloff * 255, np.uint8)

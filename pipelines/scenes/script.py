@@ -12,7 +12,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines.scenes.acts import EVENT_NAMES, STILL, Act, EventName, events_of, possible, random_act
+from pipelines.scenes.acts import (
+    EVENT_NAMES,
+    STILL,
+    Act,
+    EventName,
+    events_of,
+    possible,
+    random_act,
+)
 from pipelines.scenes.stage import Stage, Standing, State
 
 # Long enough that a window of 8 frames a second apart never shows the end of one event and the

@@ -58,7 +58,7 @@ def train_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
             show_progress=False,
         ),
     )
-    fast = PreTrainedTokenizerFast(
+    fast = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer,
         bos_token=START_TOKEN,
         eos_token=END_TOKEN,

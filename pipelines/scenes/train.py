@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import os
 import sys
 import threading
@@ -54,7 +55,8 @@ class Trainee(nn.Module):
         vision = self.model.model.vision_model
         patches = vision.embeddings.patch_embedding(pixels).flatten(2).transpose(1, 2)
         x = patches + vision.embeddings.position_embedding.weight
-        return vision.post_layernorm(vision.encoder(inputs_embeds=x).last_hidden_state)
+        features: Tensor = vision.post_layernorm(vision.encoder(inputs_embeds=x).last_hidden_state)
+        return features
 
     def read(self, visual: Tensor, batch: dict[str, Tensor]) -> Tensor:
         """Features [B*8, 256, width] and packed rows to hidden states [B, T, hidden]."""
@@ -66,12 +68,13 @@ class Trainee(nn.Module):
         index = batch["feature"].clamp(min=0)[..., None].expand(-1, -1, features.shape[-1])
         seen = torch.gather(features, 1, index).to(embeds.dtype)
         embeds = torch.where((batch["feature"] >= 0)[..., None], seen, embeds)
-        return text(
+        hidden: Tensor = text(
             inputs_embeds=embeds,
             attention_mask=attention_mask(batch["segment"]),
             position_ids=batch["position"],
             use_cache=False,
         ).last_hidden_state
+        return hidden
 
 
 def attention_mask(segment: Tensor) -> Tensor:
@@ -90,7 +93,7 @@ def to_pixels(frames: Tensor, *, augment: bool) -> Tensor:
         per_clip = (x.shape[0] // 8, 1, 1, 1, 1)
         gain = torch.empty(per_clip, device=x.device).uniform_(0.85, 1.15)
         lift = torch.empty(per_clip, device=x.device).uniform_(-12, 12)
-        x = x.unflatten(0, (-1, 8)).mul(gain).add(lift).flatten(0, 1)
+        x = x.reshape(-1, 8, *x.shape[1:]).mul(gain).add(lift).flatten(0, 1)
         x = x + torch.randn_like(x) * 2.0
     x = functional.interpolate(x, (FRAME_PX, FRAME_PX), mode="bicubic", align_corners=False)
     return x.clamp(0, 255).div(127.5).sub(1.0)
@@ -124,7 +127,7 @@ def learning_rate(step: int, steps: int) -> float:
     """Warm-up, then a cosine to a hundredth."""
     warm = min(1.0, (step + 1) / WARM_UP_STEPS)
     done = min(1.0, step / steps)
-    return LEARNING_RATE * warm * (0.01 + 0.99 * 0.5 * (1 + np.cos(np.pi * done)))
+    return LEARNING_RATE * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
 
 
 def fit(
@@ -169,7 +172,7 @@ def fit(
                 )
                 loss = word_loss + PATCH_WEIGHT * patch_loss
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(trainee.parameters(), 1.0)
         optimizer.step()
         if step % 100 == 0 or step == steps - 1:

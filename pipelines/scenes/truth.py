@@ -9,6 +9,8 @@ is the reverse; who comes and goes within the window does neither, but walks pas
 takes something.
 """
 
+# ruff: noqa: E501 - the tables of sentences are read best a line each
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -76,7 +78,9 @@ NIGHT_SENTENCE: Final = "It is night."
 IN_VIEW = 0.6  # from this share of its width on, a thing counts as seen
 OUT_OF_VIEW = 0.25  # up to this share it counts as absent; between the two the frames cannot tell
 
-Course = Literal["none", "stays", "arrives", "leaves", "passes", "enters", "exits", "moves", "unclear"]
+Course = Literal[
+    "none", "stays", "arrives", "leaves", "passes", "enters", "exits", "moves", "unclear"
+]
 
 
 def _seen(thing: Thing | None) -> Answer:
@@ -217,7 +221,9 @@ class WindowTruth:
         return self.label == f"person_cross_{side}"
 
     def _stands(self) -> Answer:
-        still = sum(_seen(s.person) is True and not s.person.moving for s in self.states if s.person)
+        still = sum(
+            _seen(s.person) is True and not s.person.moving for s in self.states if s.person
+        )
         share = still / len(self.states)
         if self.person == "passes" or share <= 0.15:
             return False  # a pause to put something down is not standing there

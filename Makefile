@@ -1,0 +1,63 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DONE := $(VENV)/.setup-done
+PIP := $(BIN)/pip --disable-pip-version-check
+# Debian packages that the tests need; installed where root or sudo is there, else tests say so.
+DEBIAN := mosquitto systemd
+SUDO := $(shell if [ "$$(id -u)" != 0 ]; then command -v sudo; fi)
+MAY_INSTALL := $(shell command -v apt-get >/dev/null && { [ "$$(id -u)" = 0 ] || command -v sudo >/dev/null; } && echo yes)
+# Plain torch brings gigabytes of CUDA. The CPU build's index is an extra one, asked briefly, so
+# that a machine that cannot reach it still installs.
+CPU_INDEX := --extra-index-url https://download.pytorch.org/whl/cpu --retries 1 --timeout 20
+TORCH_INDEX := $(if $(shell command -v nvidia-smi),,$(CPU_INDEX))
+
+.PHONY: help setup demo test test-slow check format schema clean
+help:
+	@echo "make demo       watch two drawn cameras for a while, alerts over MQTT, nothing needed"
+	@echo "make test       checks and tests     make test-slow  full-size models, long proofs"
+	@echo "make check      linters and types    make format     format the code"
+	@echo "make setup      the environment in $(VENV)"
+
+setup: $(DONE)
+
+$(DONE): pyproject.toml constraints.txt Makefile
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "smolwatch needs Python 3.11 or newer; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+ifeq ($(MAY_INSTALL),yes)
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q python3-venv; }
+	@{ PATH="$$PATH:/usr/sbin"; command -v mosquitto && command -v systemd-analyze; } >/dev/null \
+	  || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q --no-install-recommends $(DEBIAN); } \
+	  || echo "could not install $(DEBIAN): the tests that need them will be skipped"
+endif
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install -q --upgrade pip
+	$(PIP) install -q $(TORCH_INDEX) torch==2.13.0
+	$(PIP) install -q -c constraints.txt -e '.[dev]'
+	@touch $(DONE)
+
+demo: $(DONE)
+	@$(BIN)/smolwatch demo
+
+check: $(DONE)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+test: check
+	$(BIN)/pytest
+
+test-slow: $(DONE)
+	$(BIN)/pytest -m slow --timeout 900
+
+format: $(DONE)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+schema: $(DONE)
+	$(BIN)/python -m daemon.config > configs/config.schema.json
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

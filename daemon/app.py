@@ -1,0 +1,190 @@
+"""Which parts make the daemon, and how are they joined?
+
+Knows all parts and the work of none. `build_app` reads from top to bottom as frames flow.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+import structlog
+
+from daemon import __version__
+from daemon.config import Config
+from daemon.eventlog import EventLog
+from daemon.mqtt import payloads
+from daemon.mqtt.options import MqttOptions
+from daemon.mqtt.records import CameraEntry, RuleSetting, RuleStatus
+from daemon.mqtt.topics import Topics
+from daemon.outbox import Outbox
+from daemon.publisher import Publisher
+from daemon.reporter import Reporter, Watched
+from daemon.sink import EventSink
+from daemon.systemd import Heartbeat, Notifier, Watchdog
+from daemon.workers import Workers
+from pipelines.capture import CaptureWorker
+from pipelines.clock import Clock
+from pipelines.ids import new_ulid
+from pipelines.inference import Describing, InferenceWorker, Watch
+from pipelines.ring import FrameRing
+from pipelines.rules import RuleBook
+from pipelines.smolvlm2.prompt import DESCRIBE_PROMPT
+from pipelines.sources import FrameSource, open_source
+from pipelines.types import VideoModel
+from pipelines.windows import WindowScheduler
+
+TICK_S = 1.0
+INFERENCE_BOUND_S = 120.0  # one window of the largest model on a slow CPU, and then some
+CAPTURE_BOUND_S = 60.0
+PUBLISHER_BOUND_S = 30.0
+# Together below the five seconds in which a stop must end.
+INFERENCE_STOP_S = 2.0
+PUBLISHER_STOP_S = 2.6
+
+
+@dataclass(frozen=True)
+class App:
+    """The joined parts. `run` is the main thread's life; tests and the demo look at the rest."""
+
+    config: Config
+    clock: Clock
+    workers: Workers
+    sources: dict[str, FrameSource]
+    captures: dict[str, CaptureWorker]
+    scheduler: WindowScheduler
+    inference: InferenceWorker
+    publisher: Publisher | None
+    event_log: EventLog | None
+    reporter: Reporter
+
+    def run(self, watchdog: Watchdog, notifier: Notifier) -> int:
+        """Start the threads, report until `workers.ended` is set, stop them; the exit code.
+
+        Ends within five seconds of `ended`; a model that is in a forward pass, or a camera in a
+        stuck read, is left behind.
+        """
+        stop, stop_publishing = threading.Event(), threading.Event()
+        if self.publisher is not None:
+            self.workers.start("publisher", self.publisher.run, stop_publishing)
+        for name, capture in self.captures.items():
+            self.workers.start(f"capture-{name}", capture.run, stop)
+        self.workers.start("inference", self.inference.run, stop)
+        structlog.get_logger(__name__).info(
+            "daemon.started", version=__version__, cameras=list(self.captures)
+        )
+        notifier.ready()
+        while not self.clock.wait(self.workers.ended, TICK_S):
+            notifier.status(self.reporter.report())
+            watchdog.check(self._heartbeats(), self.clock.monotonic_s())
+        notifier.stopping()
+        self._stop(stop, stop_publishing)
+        return 1 if self.workers.failed else 0
+
+    def _stop(self, stop: threading.Event, stop_publishing: threading.Event) -> None:
+        """Inference first, so that the incidents it closes are still published."""
+        stop.set()
+        left = self.workers.join(INFERENCE_STOP_S, "inference")
+        self.reporter.goodbye()
+        stop_publishing.set()
+        if self.publisher is not None:
+            left += self.workers.join(PUBLISHER_STOP_S, "publisher")
+        if self.event_log is not None:
+            self.event_log.close()
+        structlog.get_logger(__name__).info(
+            "daemon.stopped", failed=self.workers.failed, left_behind=list(left)
+        )
+
+    def _heartbeats(self) -> list[Heartbeat]:
+        beats = [
+            Heartbeat(f"capture {name}", capture.heartbeat_s, CAPTURE_BOUND_S)
+            for name, capture in self.captures.items()
+        ]
+        beats.append(Heartbeat("inference", self.inference.heartbeat_s, INFERENCE_BOUND_S))
+        if self.publisher is not None:
+            beat_s = self.publisher.health().heartbeat_s
+            beats.append(Heartbeat("publisher", beat_s, PUBLISHER_BOUND_S))
+        return beats
+
+
+def build_app(config: Config, model: VideoModel, mqtt: MqttOptions | None, clock: Clock) -> App:
+    """Join the parts that `config` asks for; nothing runs yet.
+
+    `mqtt` is where the broker is, None for no broker. Raises `SmolwatchError` for a source
+    address that nothing reads.
+    """
+    enabled = {name: camera for name, camera in config.cameras.items() if camera.enabled}
+    sources = {name: open_source(camera.source, clock) for name, camera in enabled.items()}
+    rings = {name: FrameRing(camera.plan().ring_capacity) for name, camera in enabled.items()}
+    captures = {
+        name: CaptureWorker(
+            name, sources[name], rings[name], clock,
+            sample_interval_s=camera.window.interval_s, frame_edge_px=model.frame_edge_px,
+        )
+        for name, camera in enabled.items()
+    }  # fmt: skip
+    scheduler = WindowScheduler(
+        {name: (camera.plan(), rings[name]) for name, camera in enabled.items()},
+        clock.monotonic_s(),
+    )
+    topics = Topics(config.mqtt.base_topic if config.mqtt else "smolwatch")
+    outbox = Outbox(clock) if mqtt is not None else None
+    event_log = EventLog(config.log.events) if config.log.events else None
+    sink = EventSink(clock, topics, event_log, outbox)
+    watches = {name: _watch(config, name) for name in enabled}
+    inference = InferenceWorker(model, scheduler, watches, sink, clock, new_ulid)
+    publisher = Publisher(outbox, mqtt, clock) if outbox is not None and mqtt else None
+    watched = Watched(captures, rings, scheduler, inference)
+    reporter = Reporter(topics, outbox, publisher, watched, clock)
+    if outbox is not None:
+        for message in _first_messages(config, topics, model, clock):
+            outbox.put(message)
+    return App(
+        config, clock, Workers(), sources, captures, scheduler, inference, publisher, event_log,
+        reporter,
+    )  # fmt: skip
+
+
+def _watch(config: Config, name: str) -> Watch:
+    describe = config.cameras[name].describe
+    prompt = (describe.prompt if describe else None) or DESCRIBE_PROMPT
+    describing = Describing(describe.every_s, prompt) if describe else None
+    return Watch(RuleBook(name, config.rules_for(name), new_ulid), describing, prompt)
+
+
+def _first_messages(
+    config: Config, topics: Topics, model: VideoModel, clock: Clock
+) -> list[payloads.Message]:
+    """What is known at the start. Rules begin OFF, whatever an earlier run left retained."""
+    entries = [
+        CameraEntry(name, str(camera.source), tuple(r.name for r in config.rules_for(name)))
+        for name, camera in config.cameras.items()
+    ]
+    messages = [
+        payloads.bridge_info(
+            topics, version=__version__, model_id=model.model_id,
+            configuration=config.model_dump(mode="json"),
+        ),
+        payloads.bridge_cameras(topics, entries),
+    ]  # fmt: skip
+    now = clock.wall_time()
+    for name, camera in config.cameras.items():
+        rules = config.rules_for(name)
+        prompt = (camera.describe.prompt if camera.describe else None) or DESCRIBE_PROMPT
+        settings = {rule.name: RuleSetting(armed=True, threshold=rule.open_above) for rule in rules}
+        messages.append(
+            payloads.camera_state(
+                topics, name, enabled=camera.enabled, prompt=prompt, rules=settings
+            )
+        )
+        messages.append(payloads.availability(topics, name, online=False))
+        messages += [
+            payloads.rule_state(
+                topics,
+                name,
+                rule.name,
+                RuleStatus(on=False, incident_id=None, since=now, score=None),
+            )
+            for rule in rules
+        ]
+    return messages

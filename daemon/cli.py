@@ -1,0 +1,190 @@
+"""Which commands are there?
+
+Knows arguments, exit codes and the terminal; the work is done elsewhere. Heavy imports (PyTorch
+takes seconds) happen in the commands that need them.
+"""
+
+# ruff: noqa: PLC0415 - see above
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from daemon import __version__
+from daemon.config import Config, ConfigError, load_config
+from pipelines.errors import SmolwatchError
+
+if TYPE_CHECKING:
+    from pipelines.footage import Span
+
+EXIT_CONFIG = 78  # EX_CONFIG of sysexits.h: systemd does not restart on it
+
+app = typer.Typer(
+    name="smolwatch",
+    help="Watches cameras with a small video-language model, on this machine, and tells MQTT.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+scene_app = typer.Typer(help="Procedural scenes: cameras that need no hardware.")
+app.add_typer(scene_app, name="scene", no_args_is_help=True)
+
+ConfigOption = Annotated[Path, typer.Option("-c", "--config", help="the configuration file")]
+
+
+def main() -> None:
+    """Entry point of the `smolwatch` command."""
+    app()
+
+
+def _fail(message: object, code: int) -> NoReturn:
+    typer.echo(f"smolwatch: {message}", err=True)
+    raise typer.Exit(code)
+
+
+def _load(path: Path) -> Config:
+    try:
+        return load_config(path, os.environ)
+    except ConfigError as error:
+        _fail(error, EXIT_CONFIG)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    *,
+    version: Annotated[bool, typer.Option("--version", help="print the version and exit")] = False,
+) -> None:
+    if version:
+        typer.echo(f"smolwatch {__version__}")
+        raise typer.Exit
+
+
+@app.command("check-config")
+def check_config(config: ConfigOption) -> None:
+    """Check a configuration file; exit 78 if it is wrong."""
+    loaded = _load(config)
+    typer.echo(f"{config}: ok, {len(loaded.cameras)} cameras, {len(loaded.rules)} rules")
+
+
+@app.command()
+def run(config: ConfigOption) -> None:
+    """Run the daemon until SIGTERM or SIGINT."""
+    from daemon import logs
+    from daemon.service import serve
+
+    loaded = _load(config)
+    logs.setup(level=loaded.log.level, secrets=loaded.secret_values)
+    try:
+        code = serve(loaded, os.environ, socket.gethostname())
+    except SmolwatchError as error:
+        _fail(error, 1)
+    # A camera's stuck read may live on in its thread, and native threads with it: what had to be
+    # told and closed is told and closed, so leave without waiting for them.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+@app.command()
+def demo(
+    seconds: Annotated[int, typer.Option(help="how long the scenes are watched")] = 45,
+    seed: Annotated[int | None, typer.Option(help="other scenes and events")] = None,
+) -> None:
+    """Watch two drawn cameras for a while and check every alert against the truth."""
+    from daemon.demo import run_demo
+
+    try:
+        code = run_demo(seconds, seed)
+    except SmolwatchError as error:
+        _fail(error, 1)
+    raise typer.Exit(code)
+
+
+@app.command()
+def describe(
+    video: Annotated[str, typer.Argument(help="a video file, or a camera's address")],
+    model: Annotated[
+        str | None, typer.Option(help="bundled, 256m, 500m, 2.2b or a directory")
+    ] = None,
+    ask: Annotated[
+        list[str] | None, typer.Option(help="a yes/no question; may be repeated")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option("-c", "--config", help="take the model and the rules' questions")
+    ] = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="one line of JSON")] = False,
+) -> None:
+    """Say what happens in a video, and answer questions about it."""
+    from daemon import logs
+    from daemon.describe import describe as describe_video
+    from pipelines.clock import SystemClock
+    from pipelines.smolvlm2.model import from_name
+    from pipelines.sources import SourceUrl
+
+    logs.setup(level="warning")
+    loaded = _load(config) if config is not None else None
+    questions = list(ask or [])
+    if loaded is not None:
+        questions += [rule.ask for rule in loaded.rules.values()]
+    name = model or (loaded.model.name if loaded is not None else "bundled")
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        seeing = from_name(name, num_threads=loaded.model.threads if loaded else None)
+        told = describe_video(seeing, SourceUrl(video), questions, SystemClock(), _progress_bar)
+    except SmolwatchError as error:
+        _fail(error, 1)
+    if name == "bundled":
+        typer.echo(
+            "note: the bundled model knows only smolwatch's own drawn scenes; "
+            "for real video use --model 256m, 500m or 2.2b",
+            err=True,
+        )
+    typer.echo(json.dumps(told, ensure_ascii=False, indent=None if as_json else 2))
+
+
+def _progress_bar(spans: Iterator[Span], total: int) -> Iterator[Span]:
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    return iter(track(spans, "describing", total=total, console=console))
+
+
+@scene_app.command("render")
+def scene_render(
+    event: Annotated[str, typer.Option(help="the event that the clip holds")],
+    out: Annotated[Path, typer.Option(help="the MP4 file to write")],
+    seed: Annotated[int, typer.Option(help="which of many ways it happens")] = 0,
+    width: Annotated[int, typer.Option(min=160, max=3840, help="in pixels; 16:9")] = 640,
+) -> None:
+    """Write 8 s of H.264 that hold one whole event, and print what is true of it."""
+    from pipelines.scenes.acts import EVENT_NAMES
+    from pipelines.scenes.render import write_event
+
+    name = next((e for e in EVENT_NAMES if e == event), None)
+    if name is None:
+        _fail(f"no event {event!r}; there are {', '.join(EVENT_NAMES)}", 2)
+    try:
+        clip = write_event(name, seed, out, width)
+    except OSError as error:
+        _fail(f"{out} cannot be written: {error.strerror}", 1)
+    truth = clip.truth()
+    told = {
+        "event": name,
+        "place": clip.act.stage.place,
+        "night": clip.act.stage.night,
+        "start_s": round(clip.lead_s, 2),
+        "end_s": round(clip.lead_s + clip.act.duration_s, 2),
+        "descriptions": truth.descriptions(),
+    }
+    typer.echo(json.dumps(told))

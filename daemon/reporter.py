@@ -1,0 +1,126 @@
+"""What does the daemon say about itself?
+
+Knows the parts' figures, and changes nothing but this: a camera that stays away has its incidents
+closed. Called once a second by the main thread.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from daemon.mqtt import payloads
+from daemon.mqtt.records import BridgeHealth, CameraHealth
+from daemon.mqtt.topics import Topics
+from daemon.outbox import Outbox
+from daemon.publisher import Publisher
+from pipelines.capture import CaptureWorker
+from pipelines.clock import Clock
+from pipelines.inference import InferenceWorker
+from pipelines.ring import FrameRing
+from pipelines.windows import WindowScheduler
+
+HEALTH_EVERY_S = 15.0
+AWAY_S = 30.0  # a camera that is offline for so long has its open incidents closed
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """The parts whose figures are told."""
+
+    captures: Mapping[str, CaptureWorker]
+    rings: Mapping[str, FrameRing]
+    scheduler: WindowScheduler
+    inference: InferenceWorker
+
+
+class Reporter:
+    """Turns figures into the health and availability topics, and into one line for systemd."""
+
+    def __init__(
+        self,
+        topics: Topics,
+        outbox: Outbox | None,
+        publisher: Publisher | None,
+        watched: Watched,
+        clock: Clock,
+    ) -> None:
+        self._topics = topics
+        self._outbox = outbox
+        self._publisher = publisher
+        self._captures = watched.captures
+        self._rings = watched.rings
+        self._scheduler = watched.scheduler
+        self._inference = watched.inference
+        self._clock = clock
+        self._started_s = clock.monotonic_s()
+        self._online: dict[str, bool] = {}
+        self._settled: set[str] = set()
+        self._health_s: float | None = None
+
+    def report(self) -> str:
+        """Publish what changed and what is due; one line of status."""
+        now_s = self._clock.monotonic_s()
+        online = 0
+        for name, capture in self._captures.items():
+            health = capture.health()
+            is_online = health.state == "online"
+            online += is_online
+            self._tell_availability(name, online=is_online)
+            away = not is_online and now_s - health.since_s >= AWAY_S
+            if away and name not in self._settled:
+                self._settled.add(name)
+                self._inference.camera_lost(name, f"{name} is {health.cause or health.state}")
+            elif is_online:
+                self._settled.discard(name)
+        if self._health_s is None or now_s - self._health_s >= HEALTH_EVERY_S:
+            self._health_s = now_s
+            self._tell_health(now_s)
+        link = self._publisher.health() if self._publisher is not None else None
+        broker = "no broker" if link is None else "broker ok" if link.connected else "broker away"
+        cameras = len(self._captures)
+        return f"{online} of {cameras} cameras, {self._inference.windows_run} windows, {broker}"
+
+    def goodbye(self) -> None:
+        """The cameras go with the daemon."""
+        for name in self._captures:
+            self._tell_availability(name, online=False)
+
+    def camera_health(self, name: str) -> CameraHealth:
+        """One camera's figures, as its health topic shows them."""
+        now_s = self._clock.monotonic_s()
+        capture = self._captures[name].health()
+        counts = self._scheduler.counts(name, now_s)
+        latencies = self._inference.latencies_ms(name)
+        return CameraHealth(
+            fps=capture.fps_sampled,
+            frame_age_s=capture.frame_age_s,
+            latency_ms_p50=statistics.median(latencies) if latencies else None,
+            frames_dropped=self._rings[name].dropped,
+            windows_run=counts.ran,
+            windows_skipped=counts.skipped,
+            blind_time_pct=100.0 * counts.blind_share,
+            reconnects=sum(capture.reconnects.values()),
+            problem=capture.message,
+        )
+
+    def _tell_availability(self, name: str, *, online: bool) -> None:
+        if self._outbox is not None and self._online.get(name, False) != online:
+            self._outbox.put(payloads.availability(self._topics, name, online=online))
+        self._online[name] = online
+
+    def _tell_health(self, now_s: float) -> None:
+        if self._outbox is None or self._publisher is None:
+            return
+        for name in self._captures:
+            message = payloads.camera_health(self._topics, name, self.camera_health(name))
+            self._outbox.put(message)
+        bridge = BridgeHealth(
+            wall_time=self._clock.wall_time(),
+            uptime_s=now_s - self._started_s,
+            model_state="ready",
+            windows_run=self._inference.windows_run,
+            events=self._inference.events,
+        )
+        self._outbox.put(payloads.bridge_health(self._topics, bridge, self._publisher.health()))

@@ -1,0 +1,69 @@
+"""How does the daemon begin, and how is it told to end?
+
+Knows signals, systemd and the order of things; `daemon.app` joins the parts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Mapping
+from dataclasses import replace
+
+import structlog
+
+from daemon.app import App, build_app
+from daemon.config import Config
+from daemon.mqtt.embedded import EmbeddedBroker
+from daemon.mqtt.options import MqttOptions
+from daemon.systemd import Notifier, Watchdog, watchdog_interval_s
+from pipelines.clock import SystemClock
+from pipelines.smolvlm2.model import from_name
+from pipelines.types import VideoModel
+
+
+def serve(config: Config, env: Mapping[str, str], host_name: str) -> int:
+    """Load the model, run until a signal or a failure, and return the exit code.
+
+    Raises `SmolwatchError` where it cannot begin.
+    """
+    notifier = Notifier()
+    notifier.status(f"loading model {config.model.name}")
+    model = load_model(config)
+    with contextlib.ExitStack() as stack:
+        mqtt = mqtt_options(config, host_name, stack)
+        app = build_app(config, model, mqtt, SystemClock())
+        _end_on_signals(app)
+        watchdog = Watchdog(notifier, watchdog_interval_s(env, os.getpid()))
+        return app.run(watchdog, notifier)
+
+
+def load_model(config: Config) -> VideoModel:
+    """The model that the configuration names. Raises `ModelError`."""
+    wanted = config.model
+    model = from_name(
+        wanted.name,
+        precision=wanted.precision,
+        num_threads=wanted.threads,
+        max_description_tokens=wanted.max_new_tokens,
+    )
+    structlog.get_logger(__name__).info("model.ready", model=model.model_id)
+    return model
+
+
+def mqtt_options(config: Config, host_name: str, stack: contextlib.ExitStack) -> MqttOptions | None:
+    """Where the broker is; an embedded one is started and put on `stack`. None for no broker."""
+    if config.mqtt is None:
+        return None
+    options = config.mqtt.options(host_name)
+    if not config.mqtt.embedded:
+        return options
+    broker = stack.enter_context(EmbeddedBroker(options.port))
+    structlog.get_logger(__name__).info("mqtt.embedded", port=broker.port)
+    return replace(options, port=broker.port, protocol="3.1.1")
+
+
+def _end_on_signals(app: App) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: app.workers.ended.set())

@@ -1,0 +1,196 @@
+"""Who calls the model, and in what order is everything told?
+
+Knows windows, rules and the model; not cameras, and nothing of where events go. One thread: it
+pulls the most overdue window, so that no queue of stale windows can exist. The alert goes first;
+words, which take many decoding steps, follow in an event of their own.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import structlog
+
+from pipelines.clock import Clock
+from pipelines.errors import InferenceError
+from pipelines.rules import RuleBook
+from pipelines.types import Event, Observation, VideoModel, Window
+from pipelines.windows import WindowScheduler
+
+FAILURES_IN_A_ROW = 5  # then the model itself is broken: end, and let systemd start afresh
+_LONGEST_WAIT_S = 0.25  # without a window; a stop is noticed within it
+_LATENCIES = 100  # observations over which the median is taken
+
+
+class Sink(Protocol):
+    """Where events go (`daemon.sink.EventSink`; tests: `tests.fakes.FakeSink`)."""
+
+    def publish(self, event: Event) -> None:
+        """Take one event. Must neither block nor raise."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Describing:
+    """Descriptions of one camera on a schedule."""
+
+    every_s: float
+    prompt: str
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """All that is done with one camera's windows."""
+
+    book: RuleBook
+    describing: Describing | None  # None: only where a rule wants words
+    prompt: str  # for words that rules want
+
+
+class InferenceWorker:
+    """The inference thread. `run` loops, `run_once` tells the story of one window."""
+
+    def __init__(
+        self,
+        model: VideoModel,
+        scheduler: WindowScheduler,
+        watches: Mapping[str, Watch],
+        sink: Sink,
+        clock: Clock,
+        new_id: Callable[[], str],
+    ) -> None:
+        self._model = model
+        self._scheduler = scheduler
+        self._watches = watches
+        self._sink = sink
+        self._clock = clock
+        self._new_id = new_id
+        self._described_s: dict[str, float] = {}
+        self._lost: deque[tuple[str, str]] = deque()
+        self._failures = 0
+        self._windows = 0
+        self._events = 0
+        self._latencies: dict[str, deque[float]] = {
+            name: deque(maxlen=_LATENCIES) for name in watches
+        }
+        self.heartbeat_s = clock.monotonic_s()  # moves with every look, run or not
+
+    def run(self, stop: threading.Event) -> None:
+        """Run windows until `stop`, then close what is open.
+
+        Raises the last `InferenceError` after `FAILURES_IN_A_ROW`.
+        """
+        while not stop.is_set():
+            if not self.run_once():
+                wait_s = self._scheduler.due_in_s(self._clock.monotonic_s())
+                self._clock.wait(stop, min(wait_s, _LONGEST_WAIT_S))
+        for watch in self._watches.values():
+            self._settle(watch.book, "smolwatch was stopped")
+
+    def run_once(self) -> bool:
+        """Run the most overdue window; False if none was due."""
+        self.heartbeat_s = self._clock.monotonic_s()
+        while self._lost:
+            camera, reason = self._lost.popleft()
+            self._settle(self._watches[camera].book, reason)
+        window = self._scheduler.next_window(self.heartbeat_s)
+        if window is None:
+            return False
+        try:
+            self._watch(window)
+        except InferenceError as error:
+            self._scheduler.failed(window)
+            self._failures += 1
+            structlog.get_logger(__name__).warning(
+                "window.failed", camera=window.camera, in_a_row=self._failures, error=str(error)
+            )
+            if self._failures >= FAILURES_IN_A_ROW:
+                raise
+        else:
+            self._scheduler.ran(window)
+            self._failures = 0
+        return True
+
+    def camera_lost(self, camera: str, reason: str) -> None:
+        """Close the camera's open incidents before the next window. From any thread."""
+        self._lost.append((camera, reason))
+
+    @property
+    def windows_run(self) -> int:
+        """Windows analysed since the start."""
+        return self._windows
+
+    @property
+    def events(self) -> int:
+        """Events published since the start."""
+        return self._events
+
+    def latencies_ms(self, camera: str) -> tuple[float, ...]:
+        """Newest frame captured -> answers made, of the camera's last windows."""
+        return tuple(self._latencies[camera])
+
+    def _watch(self, window: Window) -> None:
+        watch = self._watches[window.camera]
+        questions = watch.book.questions
+        words_due = self._words_due(window, watch)
+        if questions:
+            seen = self._observe(window, questions, None)
+            self._publish(watch.book.judge(seen))
+            words_due = words_due or watch.book.wants_words
+        self._windows += 1
+        if words_due or not questions:
+            self._describe(window, watch)
+
+    def _describe(self, window: Window, watch: Watch) -> None:
+        """Words for a window whose alerts are out already; features and prompt are still warm."""
+        prompt = watch.describing.prompt if watch.describing else watch.prompt
+        told = self._observe(window, (), prompt)
+        self._publish(watch.book.add_words(told))
+        if watch.describing is not None:
+            self._described_s[window.camera] = window.end_s
+            self._publish((self._description(told),))
+
+    def _observe(
+        self, window: Window, questions: tuple[str, ...], prompt: str | None
+    ) -> Observation:
+        began_s = self._clock.monotonic_s()
+        seen = self._model.observe(window, questions, prompt)
+        queued = replace(seen.timings, queue_ms=(began_s - window.end_s) * 1e3)
+        if questions:
+            self._latencies[window.camera].append(queued.total_ms)
+        return replace(seen, timings=queued)
+
+    def _words_due(self, window: Window, watch: Watch) -> bool:
+        if watch.describing is None:
+            return False
+        last_s = self._described_s.get(window.camera)
+        return last_s is None or window.end_s - last_s >= watch.describing.every_s
+
+    def _description(self, told: Observation) -> Event:
+        return Event(
+            event_id=self._new_id(),
+            incident_id=None,
+            event_type="describe",
+            camera=told.camera,
+            rule=None,
+            severity="info",
+            score=None,
+            wall_time=told.wall_time,
+            captured_s=told.end_s,
+            text=told.description,
+            timings=told.timings,
+            model_id=told.model_id,
+            prompt_sha256=told.prompt_sha256,
+        )
+
+    def _settle(self, book: RuleBook, reason: str) -> None:
+        self._publish(book.settle(reason, self._clock.monotonic_s(), self._clock.wall_time()))
+
+    def _publish(self, events: tuple[Event, ...]) -> None:
+        for event in events:
+            self._events += 1
+            self._sink.publish(event)
