@@ -4,11 +4,11 @@ Knows rings and times that are passed in; no clock, no model, no rules.
 
 A camera's windows end on a grid, `stride_s` apart, that starts with its first complete window and
 starts anew after a reconnect or a stall. A window is due from its place on the grid, and can be
-given as soon as a frame is within half an interval of it. The scheduler gives the window that was
-found due first; of those found due at the same look, as after a long run of the model, that of the
-camera whose last window is longest ago. So every camera that is due has its turn before any other
-has two. Places on the grid that pass while the model is busy are skipped, and counted: the newest
-window is the one given, and the older ones never are.
+given as soon as a frame is within half an interval of it. Of the cameras with a window due, the
+one whose last window is longest ago has its turn: so each waits for at most one window of every
+other, whatever their strides. (To go by the due times alone is not fair: a camera just before its
+place on the grid would let another pass twice.) Places on the grid that pass while the model is
+busy are skipped, and counted: the newest window is the one given, and the older ones never are.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class WindowScheduler:
         """The newest window of the camera that has waited longest, or None if none is due."""
         with self._lock:
             due = [track for track in self._tracks.values() if track.look(now_s)]
-            for track in sorted(due, key=lambda track: (track.found_due_s, track.last_given_s)):
+            for track in sorted(due, key=lambda track: (track.last_given_s, track.found_due_s)):
                 window = track.give(now_s)
                 if window is not None:
                     return window

@@ -6,7 +6,7 @@ import random
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipelines.ring import FrameRing
@@ -234,6 +234,16 @@ def test_windows_are_whole_new_and_of_one_connection(
         last_newest[window.camera] = frames[-1].seq
 
 
+def test_a_camera_with_a_long_stride_waits_for_one_window_of_each_other() -> None:
+    often = [Camera(name, WindowPlan(num_frames=2, stride_s=1.0)) for name in "ab"]
+    rare = Camera("c", WindowPlan(num_frames=2, stride_s=10.0))
+    windows = scheduler(*often, rare)
+    given_to = [w.camera for w in simulate([*often, rare], windows, 2.0, 90.0, 1, reconnects=False)]
+    turns = [turn for turn, camera in enumerate(given_to) if camera == "c"]
+    assert len(turns) >= 7
+    assert max(np.diff(turns)) <= 7  # due again after 5 windows of 2 s, and then one of each other
+
+
 @settings(deadline=None, max_examples=60)
 @given(
     count=st.integers(2, 5),
@@ -241,6 +251,7 @@ def test_windows_are_whole_new_and_of_one_connection(
     stride=st.integers(1, 3),
     seed=st.integers(0, 2**32),
 )
+@example(count=5, model_s=1.0, stride=2, seed=6)  # unfair when turns went by due times alone
 def test_no_camera_starves_when_the_model_is_slow(
     count: int, model_s: float, stride: int, seed: int
 ) -> None:
