@@ -181,7 +181,7 @@ class Link:
         error = sys.exception()  # paho calls this from its `except OSError`, and passes no error on
         broker, tls = self._options.broker, self._options.tls
         self._problem = connect_failed(error or OSError("no reason given"), broker, tls=tls)
-        client.disconnect()  # or paho would wait and try again by itself
+        client.disconnect()  # or paho would wait a second before it gives up
 
     def _on_disconnect(
         self,

@@ -15,7 +15,6 @@ from daemon.mqtt.reasons import BrokerError
 
 HOST = "127.0.0.1"  # there is no password, so nobody outside this machine may reach it
 _LISTENER = "default"
-_GOODBYE_S = 2.0
 
 
 class EmbeddedBroker:
@@ -80,18 +79,13 @@ class EmbeddedBroker:
         for name in ("amqtt", "transitions"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
         broker: Any = Broker(_config(), loop=asyncio.get_running_loop())
-        clients: set[asyncio.Task[None]] = set()
 
         async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            task = asyncio.current_task()
-            assert task is not None  # noqa: S101  # asyncio runs this callback in a task
-            clients.add(task)
             try:
                 await broker.external_connected(
                     StreamReaderAdapter(reader), StreamWriterAdapter(writer), _LISTENER
                 )
             finally:  # amqtt leaves a line open that never said CONNECT
-                clients.discard(task)
                 writer.close()
 
         # Our own listener, handed to amqtt: it tells which port it got, amqtt's does not.
@@ -103,11 +97,7 @@ class EmbeddedBroker:
         self._started.set()
         await self._stop.wait()
         server.close()
-        await broker.shutdown()
-        for client in clients:
-            client.cancel()
-        if clients:
-            await asyncio.wait(clients, timeout=_GOODBYE_S)
+        await broker.shutdown()  # what is still connected, asyncio.run cancels
 
 
 def _config() -> dict[str, object]:

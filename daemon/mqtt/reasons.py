@@ -115,7 +115,12 @@ def link_lost(reason: ReasonCode | None, broker: str, *, accepted: bool) -> Prob
             f"another client with the same name connected to {broker}: give each smolwatch its "
             "own mqtt.client_id",
         )
-    return Problem("lost", f"the connection to {broker} was lost ({words})")
+    # Mosquitto 2.0.11 throws out the older of two clients of one name without saying so.
+    return Problem(
+        "lost",
+        f"the connection to {broker} was lost ({words}); if that goes on, see the broker's log, "
+        "and that no other client has our mqtt.client_id",
+    )
 
 
 def nonsense(error: Exception, broker: str) -> Problem:

@@ -60,10 +60,8 @@ def test_it_listens_on_loopback_only_and_its_port_is_free_after_stop() -> None:
     port = broker.start()
     assert port == broker.port != 0
     socket.create_connection(("127.0.0.1", port), 5.0).close()
-    others = {info[4][0] for info in socket.getaddrinfo(socket.gethostname(), None)}
-    for address in others - {"127.0.0.1", "::1"}:
-        with pytest.raises(OSError, match=r"\[Errno"):
-            socket.create_connection((address, port), 5.0)
+    with pytest.raises(ConnectionRefusedError):  # Linux has all of 127/8 on its loopback
+        socket.create_connection(("127.0.0.2", port), 5.0)
     broker.stop()
     broker.stop()  # nothing left to do
     with EmbeddedBroker(port) as again:

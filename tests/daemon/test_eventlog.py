@@ -108,10 +108,11 @@ def test_a_folder_that_cannot_be_made_is_said_once(tmp_path: Path, logs: list[Ev
 
 
 def test_lines_of_many_threads_stay_whole(tmp_path: Path) -> None:
-    log = EventLog(tmp_path / "events.jsonl")
+    path = tmp_path / "events.jsonl"
+    log = EventLog(path, max_bytes=300)  # rotated every few lines
 
     def write(thread: int) -> None:
-        for n in range(100):
+        for n in range(500):
             log.append({"thread": thread, "n": n})
 
     threads = [threading.Thread(target=write, args=(n,)) for n in range(4)]
@@ -119,7 +120,9 @@ def test_lines_of_many_threads_stay_whole(tmp_path: Path) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(lines(tmp_path / "events.jsonl")) == 400
+    assert log.lost == 0
+    assert all(set(line) == {"thread", "n"} for line in lines(path))
+    assert max(file.stat().st_size for file in tmp_path.iterdir()) <= 300
 
 
 def test_the_sink_writes_the_same_object_to_log_and_broker(tmp_path: Path) -> None:

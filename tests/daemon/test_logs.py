@@ -117,12 +117,24 @@ def test_a_terminal_gets_readable_lines_without_local_variables() -> None:
     assert not text.startswith("{")
 
 
-def test_the_level_is_kept_and_other_libraries_are_quiet() -> None:
+@pytest.mark.parametrize(
+    ("level", "said"), [("info", ["info", "warning"]), ("warning", ["warning"])]
+)
+def test_the_level_is_kept(level: str, said: list[str]) -> None:
     stream = io.StringIO()
-    setup(level="warning", stream=stream)
-    structlog.get_logger().info("no")
-    logging.getLogger("amqtt.broker").info("no")
-    structlog.get_logger().warning("yes")
+    setup(level=level, stream=stream)
+    log = structlog.get_logger()
+    log.debug("debug")
+    log.info("info")
+    log.warning("warning")
+    assert [entry["event"] for entry in log_of(stream)] == said
+
+
+def test_other_libraries_only_warn() -> None:
+    stream = io.StringIO()
+    setup(stream=stream)
+    logging.getLogger("httpx").info("no")
+    logging.getLogger("httpx").warning("yes")
     assert [entry["event"] for entry in log_of(stream)] == ["yes"]
 
 

@@ -157,6 +157,15 @@ def test_a_clean_exit_flushes_and_says_offline(broker: Mosquitto, logs: list[Eve
     assert [entry["unsent"] for entry in named(logs, "mqtt.closed")] == [0]
 
 
+def test_a_clean_exit_leaves_the_will_unsaid(broker: Mosquitto) -> None:
+    with Subscriber(broker.port, "#") as subscriber:
+        with publishing(broker.port) as running:
+            running.wait_connected()
+        with publishing(broker.port, base_topic="later", client_id="later"):
+            subscriber.wait_for("later/bridge/state")  # by now the broker would have spoken
+        assert [m.content["state"] for m in subscriber.on(STATE)] == ["online", "offline"]
+
+
 def test_the_last_will_speaks_for_a_killed_process(broker: Mosquitto) -> None:
     program = (
         "import sys, threading\n"
@@ -224,6 +233,16 @@ def test_what_waited_for_the_broker_arrives_in_order(broker: Mosquitto) -> None:
         subscriber.wait_for(EVENT, 200)
         running.end()
         assert ids(subscriber) == [event.event_id for event in events]
+
+
+def test_two_of_the_same_name_are_told_so(broker: Mosquitto, logs: list[EventDict]) -> None:
+    with publishing(broker.port) as first:
+        first.wait_connected()
+        with publishing(broker.port):
+            wait_until(lambda: named(logs, "mqtt.unavailable"), "one is thrown out")
+    entry = named(logs, "mqtt.unavailable")[0]
+    assert entry["cause"] in {"lost", "taken_over"}  # some brokers say why, some do not
+    assert "mqtt.client_id" in entry["error"]
 
 
 def test_nothing_is_lost_while_lines_break(broker: Mosquitto) -> None:
