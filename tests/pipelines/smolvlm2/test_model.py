@@ -225,3 +225,12 @@ def test_weights_that_give_no_numbers_are_an_inference_error(tiny_dir: Path):
         engine._head.weight.fill_(float("nan"))
     with pytest.raises(InferenceError, match="gave no numbers"):
         model.observe(sliding_windows(64, count=1)[0], QUESTIONS, None)
+
+
+def test_a_cached_frame_does_not_keep_its_whole_batch_alive(tiny_dir: Path):
+    model, _, _ = load(tiny_dir)
+    window = sliding_windows(64, count=1)[0]
+    model.observe(window, QUESTIONS, None)
+    features = model.cache.get(window.frames[0].key)
+    assert features is not None
+    assert features.untyped_storage().nbytes() == features.nbytes
