@@ -80,13 +80,17 @@ class EmbeddedBroker:
             logging.getLogger(name).setLevel(logging.CRITICAL)
         broker: Any = Broker(_config(), loop=asyncio.get_running_loop())
 
-        async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            try:
-                await broker.external_connected(
-                    StreamReaderAdapter(reader), StreamWriterAdapter(writer), _LISTENER
-                )
-            finally:  # amqtt leaves a line open that never said CONNECT
-                writer.close()
+        lines: dict[asyncio.StreamWriter, asyncio.Task[None]] = {}
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await broker.external_connected(
+                StreamReaderAdapter(reader), StreamWriterAdapter(writer), _LISTENER
+            )
+            writer.close()  # amqtt leaves it open where nobody said CONNECT
+            lines.pop(writer, None)
+
+        def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            lines[writer] = asyncio.create_task(serve(reader, writer))
 
         # Our own listener, handed to amqtt: it tells which port it got, amqtt's does not.
         server = await asyncio.start_server(connected, HOST, self.port)
@@ -96,8 +100,20 @@ class EmbeddedBroker:
         self._loop = asyncio.get_running_loop()
         self._started.set()
         await self._stop.wait()
+        # A line accepted a moment ago becomes known only some turns later, and asyncio loses it
+        # for good if its server is closed before (CPython issue 109564).
+        await _turns()
         server.close()
-        await broker.shutdown()  # what is still connected, asyncio.run cancels
+        await broker.shutdown()
+        for writer, task in lines.items():
+            task.cancel()
+            writer.transport.abort()
+        await _turns()  # sockets close one turn after they are told to
+
+
+async def _turns() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
 
 
 def _config() -> dict[str, object]:
