@@ -96,7 +96,7 @@ def run(config: ConfigOption) -> None:
 
 @app.command()
 def demo(
-    seconds: Annotated[int, typer.Option(help="how long the scenes are watched")] = 45,
+    seconds: Annotated[int, typer.Option(help="how long the scenes are watched")] = 40,
     seed: Annotated[int | None, typer.Option(help="other scenes and events")] = None,
 ) -> None:
     """Watch two drawn cameras for a while and check every alert against the truth."""

@@ -39,7 +39,7 @@ class ConfigError(SmolwatchError):
         super().__init__("\n".join(_told(file, problem) for problem in self.problems))
 
 
-class Refused(ValueError):  # noqa: N818 - raised in validators, never seen outside
+class Refused(ValueError):
     """What a validator of the configuration raises: its text is told as it is."""
 
 

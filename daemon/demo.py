@@ -185,4 +185,4 @@ def _judge(app: App, heard: Heard, console: Console) -> int:
 
 
 def _answers(alert: dict[str, Any], stretch: Stretch) -> bool:
-    return bool(stretch.start_s - 1.0 <= alert["at_s"] <= stretch.end_s + _LATE_S)
+    return bool(stretch.early_s - 0.5 <= alert["at_s"] <= stretch.late_s + _LATE_S)

@@ -62,6 +62,7 @@ class CaptureWorker:
         self._newest_s = 0.0  # of the newest sound picture of this connection
         self._newest_pts_s: float | None = None
         self._shape: tuple[int, ...] = ()
+        self.heartbeat_s = clock.monotonic_s()  # moves with every picture and every attempt
 
     def run(self, stop: threading.Event) -> None:
         """Read, and connect again after every `SourceError`, until `stop` or a file's end.
@@ -71,6 +72,7 @@ class CaptureWorker:
         So the thread must be a daemon thread, and may be left behind after a shorter wait.
         """
         while not stop.is_set():
+            self.heartbeat_s = self._clock.monotonic_s()
             try:
                 self.run_once(stop)
             except SourceError as error:
@@ -105,6 +107,7 @@ class CaptureWorker:
 
     def _admit(self, picture: Picture) -> None:
         now_s = self._clock.monotonic_s()  # after the read: that is when the picture was here
+        self.heartbeat_s = now_s
         if picture.damaged:
             self._vitals.damaged()
             if now_s - self._newest_s > STALL_S:

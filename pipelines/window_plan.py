@@ -24,7 +24,7 @@ class WindowPlan:
     stride_s: float = 2.0  # between windows
     gate: Literal["always", "motion"] = "always"
     max_idle_s: float = 60.0  # with the motion gate, a quiet camera is still looked at this often
-    motion_threshold: float = 0.01  # share of the picture
+    motion_threshold: float = 0.004  # share of the picture; the weakest of 205 scene events: 0.013
 
     def __post_init__(self) -> None:
         if self.num_frames < 1:
@@ -54,6 +54,15 @@ class WindowPlan:
     def stale_s(self) -> float:
         """The age from which a camera's newest frame is too old for a window."""
         return max(_STALE_S, 2 * self.interval_s)
+
+    @property
+    def linger_s(self) -> float:
+        """How long the motion gate stays open after the last motion.
+
+        Until all motion has left the window and three windows more have been looked at, so that a
+        debounced rule sees the whole event, and its end, before the camera is left alone.
+        """
+        return self.span_s + 4 * self.stride_s
 
     @property
     def ring_capacity(self) -> int:

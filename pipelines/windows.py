@@ -117,6 +117,7 @@ class _Track:
         self._epoch = -1
         self._place_s: float | None = None  # where on the grid the next window ends
         self._last_place_s = -math.inf
+        self._moved_s = -math.inf  # when something last moved
         self._last_seq = -1  # of the newest frame that was in a window or passed the gate
         self._places = 0  # windows so far, whatever became of them
 
@@ -205,7 +206,10 @@ class _Track:
     def _reason(self, now_s: float) -> WindowReason | None:
         if self._plan.gate == "always":
             return "stride"
-        if any(stamp.motion >= self._plan.motion_threshold for stamp in self._unseen()):
+        for stamp in self._unseen():
+            if stamp.motion >= self._plan.motion_threshold:
+                self._moved_s = stamp.captured_s
+        if now_s - self._moved_s <= self._plan.linger_s:
             return "motion"
         return "idle" if now_s - self.last_given_s >= self._plan.max_idle_s else None
 

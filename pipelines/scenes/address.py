@@ -62,7 +62,6 @@ def parse_scene(url: str) -> SceneAddress:
         pause = (start_s, start_s)
     try:
         script = Script(stage, seed, events, first_pause_s=pause)
-        script.state_at(0.0)
     except ValueError as error:
         raise SourceError(f"{url}: {error}") from error
     return SceneAddress(

@@ -19,10 +19,16 @@ _STEP_S: Final = 0.25  # between the windows at which the truth is looked up
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """A stretch of window ends, in seconds of the script, for which the answer is yes."""
+    """A stretch of window ends, in seconds of the script, for which the answer is yes.
+
+    From `early_s` to `start_s`, and from `end_s` to `late_s`, the frames cannot tell: somebody is
+    on the way in or out. An alert may come there, but need not.
+    """
 
     start_s: float
     end_s: float
+    early_s: float
+    late_s: float
 
 
 class Verdict:
@@ -52,10 +58,18 @@ class Verdict:
             if true and begun is None:
                 begun = t
             if not true and begun is not None:
-                found.append(Stretch(begun, t - _STEP_S))
+                early_s = self._edge(question, begun, -_STEP_S)
+                found.append(Stretch(begun, t - _STEP_S, early_s, self._edge(question, t, _STEP_S)))
                 begun = None
             t += _STEP_S
         return found
+
+    def _edge(self, question: str, from_s: float, step_s: float) -> float:
+        """Where, walking on from `from_s`, the answer becomes a plain no."""
+        t = from_s
+        while t > 0.0 and self.answer(question, t) is not False and abs(t - from_s) < 60.0:
+            t += step_s
+        return t
 
     def expected(self, question: str, needed: int, start_s: float, end_s: float) -> list[Stretch]:
         """The stretches that must lead to an incident.
@@ -68,7 +82,7 @@ class Verdict:
         return [s for s in found if s.end_s - s.start_s >= least_s]
 
     def is_false(self, question: str, end_s: float) -> bool:
-        """Whether no window that ends about then has the answer yes, nor one that cannot be told."""
+        """Whether no window that ends about then has the answer yes or cannot be told."""
         return all(answer is False for answer in self._nearby(question, end_s))
 
     def _nearby(self, question: str, end_s: float) -> Iterator[Answer]:

@@ -46,7 +46,9 @@ def preprocess(images: Sequence[Image], frame_size_px: int) -> Tensor:
     for i, image in enumerate(images):
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
             raise ValueError(f"a frame must be uint8 [H, W, 3], not {image.dtype} {image.shape}")
-        picture = torch.from_numpy(image.transpose(2, 0, 1).astype(np.float32))  # [3, H, W]
+        # Planes in one piece: on pixel-interleaved strides the product takes 60 times as long.
+        planes = np.ascontiguousarray(image.transpose(2, 0, 1), dtype=np.float32)
+        picture = torch.from_numpy(planes)  # [3, H, W]
         height, width = long_edge_size(image.shape[0], image.shape[1], frame_size_px)
         picture = _resize(picture, height, width)
         pixels[i] = _resize(picture, frame_size_px, frame_size_px)
