@@ -10,6 +10,7 @@ Knows no cause in detail: each error's message says what, where and how to mend 
     │   ├── DeviceBusy         a USB camera that another program holds
     │   ├── Unreachable        refused, no route, time-out while opening
     │   ├── NoVideo            it answered, but with nothing that can be decoded
+    │   ├── NoKeyframe         pictures come, and none of them can be begun with
     │   ├── Stalled            it was open, and the newest frame is too old
     │   └── EndOfStream        a live stream ended cleanly
     ├── ModelError             weights, tokenizer or engine cannot be loaded (fatal at start)
@@ -64,6 +65,13 @@ class NoVideo(SourceError):
     """The source answered, but offers no video stream that can be decoded."""
 
     cause = "no_video"
+    backoff_cap_s = 30.0
+
+
+class NoKeyframe(SourceError):
+    """Packets arrive, but no keyframe, so that none of them can be decoded."""
+
+    cause = "no_keyframe"
     backoff_cap_s = 30.0
 
 

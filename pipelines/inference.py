@@ -162,7 +162,7 @@ class InferenceWorker:
         queued = replace(seen.timings, queue_ms=(began_s - window.end_s) * 1e3)
         if questions:
             self._latencies[window.camera].append(queued.total_ms)
-        return replace(seen, timings=queued)
+        return replace(seen, timings=queued, camera_time=window.camera_time)
 
     def _words_due(self, window: Window, watch: Watch) -> bool:
         if watch.describing is None:
@@ -185,6 +185,7 @@ class InferenceWorker:
             timings=told.timings,
             model_id=told.model_id,
             prompt_sha256=told.prompt_sha256,
+            camera_time=told.camera_time,
         )
 
     def _settle(self, book: RuleBook, reason: str) -> None:

@@ -31,6 +31,7 @@ class Frame:
     wall_time: float  # Unix seconds, only shown
     image: Image  # [H, W, 3] uint8 RGB
     motion: float  # 0..1, share of the picture that changed since the frame before
+    camera_time: float | None = None  # Unix seconds by the camera's own clock, where it sends it
 
     @property
     def key(self) -> FrameKey:
@@ -54,6 +55,11 @@ class Window:
     def duration_s(self) -> float:
         """Seconds from the first frame to the last."""
         return self.end_s - self.start_s
+
+    @property
+    def camera_time(self) -> float | None:
+        """When the newest frame was taken, by the camera's own clock; None if it sends none."""
+        return self.frames[-1].camera_time if self.frames else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +92,7 @@ class Observation:
     timings: Timings
     model_id: str
     prompt_sha256: str
+    camera_time: float | None = None  # `wall_time` by the camera's own clock, where it sends it
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +112,7 @@ class Event:
     timings: Timings
     model_id: str
     prompt_sha256: str
+    camera_time: float | None = None  # `wall_time` by the camera's own clock, where it sends it
 
 
 class VideoModel(Protocol):

@@ -148,6 +148,7 @@ def event_content(event: Event, total_ms: float) -> Json:
         "severity": event.severity,
         "score": _rounded(event.score, 4),
         "ts": iso_utc(event.wall_time),
+        "camera_ts": None if event.camera_time is None else iso_utc(event.camera_time),
         "replay": False,
         "summary": _event_summary(event),
         "text": None if event.text is None else full_text(event.text),

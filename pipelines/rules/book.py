@@ -98,7 +98,9 @@ class RuleBook:
         """
         if self._last is None:
             return ()
-        about = dataclasses.replace(self._last, end_s=now_s, wall_time=wall_time, timings=Timings())
+        about = dataclasses.replace(
+            self._last, end_s=now_s, wall_time=wall_time, timings=Timings(), camera_time=None
+        )
         events = []
         for rule in self._rules.values():
             self._states[rule.name], decision = incidents.settle(self._states[rule.name], now_s)
@@ -138,4 +140,5 @@ class RuleBook:
             timings=about.timings,
             model_id=about.model_id,
             prompt_sha256=about.prompt_sha256,
+            camera_time=about.camera_time,
         )

@@ -28,6 +28,9 @@ class Picture:
     image: Image | None
     pts_s: float | None = None  # the source's own time stamp, from any start
     damaged: bool = False  # decoded from broken or missing packets: never sampled
+    camera_time: float | None = None  # Unix seconds by the camera's own clock, where it sends it
+    lag_s: float | None = None  # how much later it was read than it could have been, if known
+    skipped: int = 0  # pictures before it that were passed over undecoded, to catch up
 
 
 class FrameSource(Protocol):

@@ -99,12 +99,19 @@ def test_an_event_has_every_key_of_the_schema() -> None:
         "severity": "alert",
         "score": 0.8313,
         "ts": TS,
+        "camera_ts": None,
         "replay": False,
         "summary": "package_delivered opened on porch",
         "text": None,
         "latency_ms": {"queue": 3, "encode": 210, "prefill": 340, "decode": 0, "total": 560},
         "model": {"id": "bundled", "prompt_sha256": "ab" * 32},
     }
+
+
+def test_an_event_tells_the_cameras_own_clock_where_it_has_one() -> None:
+    told = event_content(replace(MATCH, camera_time=MATCH.wall_time - 1.0), 1.0)
+    assert told["camera_ts"] == "2026-11-22T11:59:59.123Z"
+    assert told["ts"] == TS
 
 
 def test_a_match_tells_the_event_and_then_its_rule() -> None:
