@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Final
 
 import av
@@ -19,7 +19,7 @@ import numpy as np
 from pipelines.capture import scale_to_edge
 from pipelines.clock import Clock
 from pipelines.errors import NoVideo
-from pipelines.sources import SourceUrl, open_source
+from pipelines.sources import FrameSource, SourceUrl, open_source
 from pipelines.sources.url import local_path
 from pipelines.types import Image
 
@@ -75,36 +75,64 @@ def read_spans(
 
     Raises `SourceError`. A span in which the file has no frames is left out.
     """
-    stop = threading.Event()
     source = open_source(url, clock, realtime=False)
     source.open()
     try:
-        kept: list[tuple[float, Image]] = []
-        waiting = list(spans)
-        first_pts_s: float | None = None
-        while waiting:
-            picture = source.read(_ALL, stop)
-            t = None
-            if picture is not None:
-                first_pts_s = picture.pts_s if first_pts_s is None else first_pts_s
-                t = (picture.pts_s or 0.0) - (first_pts_s or 0.0)
-            if t is None or t >= waiting[0][1]:
-                yield from _span(*waiting.pop(0), kept)
-                kept = []
-                if t is None:
-                    return
-            if picture is not None and picture.image is not None and t is not None:
-                kept.append((t, scale_to_edge(picture.image, edge_px)))
+        timed = _timed(source)
+        first = next(timed, None)
+        second = next(timed, None)
+        ahead = [picture for picture in (first, second) if picture is not None]
+        frame_s = ahead[1][0] - ahead[0][0] if len(ahead) == 2 else 0.0
+        waiting = [_Picker(start_s, end_s, frame_s, edge_px) for start_s, end_s in spans]
+        for t, image in chain(ahead, timed):
+            while waiting and t >= waiting[0].end_s:
+                yield from waiting.pop(0).span()
+            if not waiting:
+                return
+            waiting[0].offer(t, image)
+        for picker in waiting:
+            yield from picker.span()
     finally:
         source.close()
 
 
-def _span(start_s: float, end_s: float, kept: list[tuple[float, Image]]) -> Iterator[Span]:
-    if not kept:
-        return
-    count = min(NUM_FRAMES, len(kept))
-    chosen = [kept[int(i)] for i in np.linspace(0, len(kept) - 1, count).round()]
-    yield Span(start_s, end_s, tuple(t for t, _ in chosen), tuple(image for _, image in chosen))
+def _timed(source: FrameSource) -> Iterator[tuple[float, Image]]:
+    """All pictures of an open file, with their seconds since the first."""
+    stop = threading.Event()
+    first_s: float | None = None
+    while (picture := source.read(_ALL, stop)) is not None:
+        if picture.image is None or picture.damaged:
+            continue
+        pts_s = picture.pts_s or 0.0
+        first_s = pts_s if first_s is None else first_s
+        yield pts_s - first_s, picture.image
+
+
+class _Picker:
+    """Keeps, of all frames of a span, those nearest to evenly spaced times; never more of them."""
+
+    def __init__(self, start_s: float, end_s: float, frame_s: float, edge_px: int) -> None:
+        self.end_s = end_s
+        self._start_s = start_s
+        self._edge_px = edge_px
+        self._wanted = np.linspace(start_s, max(start_s, end_s - frame_s), NUM_FRAMES)
+        # A frame is of use only to the times around it.
+        self._reach_s = (end_s - start_s) / NUM_FRAMES + frame_s
+        self._kept: list[tuple[float, Image] | None] = [None] * NUM_FRAMES
+
+    def offer(self, t: float, image: Image) -> None:
+        """Look at one frame; later frames come later."""
+        for i in np.flatnonzero(np.abs(self._wanted - t) <= self._reach_s):
+            kept = self._kept[i]
+            if kept is None or abs(self._wanted[i] - t) < abs(self._wanted[i] - kept[0]):
+                self._kept[i] = (t, image)
+
+    def span(self) -> Iterator[Span]:
+        """What was kept, each frame once; nothing if there was nothing."""
+        kept = {found[0]: found[1] for found in self._kept if found is not None}
+        if kept:
+            images = tuple(scale_to_edge(image, self._edge_px) for image in kept.values())
+            yield Span(self._start_s, self.end_s, tuple(kept), images)
 
 
 def read_live(url: SourceUrl, clock: Clock, edge_px: int) -> Span:

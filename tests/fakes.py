@@ -6,11 +6,12 @@ Knows no test. Only edges are faked; everything between them is real in the test
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from pipelines.errors import SourceError
+from pipelines.errors import InferenceError, SourceError
 from pipelines.sources.base import Picture
 from pipelines.sources.url import SourceUrl
+from pipelines.types import Event, Observation, Timings, Window
 
 
 class FakeClock:
@@ -83,3 +84,57 @@ class FakeSource:
 
     def close(self) -> None:
         self.closed += 1
+
+
+class FakeModel:
+    """A model that answers what it was told to, and remembers what it was asked.
+
+    `p_yes`: question -> probability, or a function of the window. `fail` windows raise first.
+    """
+
+    model_id = "fake@0"
+    frame_edge_px = 64
+
+    def __init__(
+        self,
+        p_yes: Mapping[str, float] | Callable[[Window, str], float] | None = None,
+        description: str = "Something happens.",
+        fail: int = 0,
+    ) -> None:
+        self.asked: list[tuple[Window, tuple[str, ...], str | None]] = []
+        self._p_yes = p_yes or {}
+        self._description = description
+        self._fail = fail
+
+    def observe(self, window: Window, questions: Sequence[str], prompt: str | None) -> Observation:
+        self.asked.append((window, tuple(questions), prompt))
+        if self._fail > 0:
+            self._fail -= 1
+            raise InferenceError(f"window {window.seq} of camera {window.camera}: no memory")
+        return Observation(
+            camera=window.camera,
+            window_seq=window.seq,
+            start_s=window.start_s,
+            end_s=window.end_s,
+            wall_time=window.frames[-1].wall_time,
+            answers={question: self._answer(window, question) for question in questions},
+            description=None if prompt is None else self._description,
+            timings=Timings(encode_ms=20.0, prefill_ms=10.0),
+            model_id=self.model_id,
+            prompt_sha256="0" * 64,
+        )
+
+    def _answer(self, window: Window, question: str) -> float:
+        if callable(self._p_yes):
+            return self._p_yes(window, question)
+        return self._p_yes.get(question, 0.0)
+
+
+class FakeSink:
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def publish(self, event: Event) -> None:
+        self.events.append(event)
