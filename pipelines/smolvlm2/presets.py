@@ -78,6 +78,10 @@ def _fetch(name: str, preset: Preset) -> Path:
     # directories never need it.
     from huggingface_hub import snapshot_download  # noqa: PLC0415
     from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # noqa: PLC0415
+    from huggingface_hub.utils import logging as hub_logging  # noqa: PLC0415
+
+    # A hub that is away costs a line for each of its five retries; the error below says it once.
+    hub_logging.set_verbosity_error()
 
     def snapshot(*, local_files_only: bool) -> Path:
         return Path(
