@@ -1,0 +1,206 @@
+"""What is remembered, and how is it written down?
+
+Knows the tables and no question about them (`daemon.store_queries`). One connection and one lock
+for all that is written.
+
+The inference thread writes by itself: measured by tests/bench/bench_store.py, an observation costs
+it a quarter of a millisecond, which no queue and no second thread would make less; only an event, which is rare
+and must not be lost, waits for the disk (`synchronous=FULL`). What takes longer, copying the log
+into the file and deleting what is old, is done by a thread of its own (`keep`), in steps that hold
+the lock for a few milliseconds.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from daemon.store_file import is_damage, open_writer, set_aside
+from daemon.store_pruning import delete_old, delete_oldest, shrink, used_bytes
+from daemon.store_rows import Rows, Told
+from pipelines.clock import Clock
+
+__all__ = ["Limits", "Store", "Told"]
+
+log = structlog.get_logger(__name__)
+
+KEEP_EVERY_S: Final = 5.0
+_PAUSE_S: Final = 0.02  # between steps, for those who wait for the lock
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What is deleted: what is older, and the oldest while there is more."""
+
+    max_age_s: float = 30 * 86_400.0
+    max_bytes: int = 1_000_000_000
+
+
+class Store:
+    """The daemon's memory. Any thread may call; nothing but the constructor raises.
+
+    A write that fails is counted in `lost` and logged once, as is the end of it: whoever watches
+    wants the alert, stored or not. A file found damaged while running is set aside at once.
+    Raises `StoreError` where the file cannot be opened.
+    """
+
+    def __init__(self, path: Path, limits: Limits, clock: Clock) -> None:
+        self.path = path
+        self.lost = 0
+        self._limits = limits
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._failing = False
+        self._connection = open_writer(path)
+        self._rows = Rows(self._connection)
+
+    def record(self, told: Told) -> bool:
+        """Write down one look; whether that worked.
+
+        With an event in it, it is on the disk when this returns; without, the newest few seconds
+        may be lost when the power is.
+        """
+        at = self._clock.wall_time()
+        return self._write(lambda: self._rows.record(told, at), durable=bool(told.events))
+
+    def span(self, camera: str, cause: str, detail: str, since: float, until: float) -> int | None:
+        """Begin a stretch without windows; its number for `lengthen`."""
+        row: list[int | None] = [None]
+
+        def insert() -> None:
+            row[0] = self._connection.execute(
+                "INSERT INTO spans (camera, cause, detail, started, ended, windows)"
+                " VALUES (?, ?, ?, ?, ?, 0)",
+                (camera, cause, detail, since, until),
+            ).lastrowid
+
+        self._write(insert, durable=False)
+        return row[0]
+
+    def lengthen(self, span: int, until: float, windows: int) -> None:
+        """A stretch goes on until then, and holds so many windows that were not run."""
+        self._write(
+            lambda: self._connection.execute(
+                "UPDATE spans SET ended = ?, windows = ? WHERE id = ?", (until, windows, span)
+            ),
+            durable=False,
+        )
+
+    def remember(self, key: str, value: str, *, durable: bool = True) -> None:
+        """Keep a switch, or what else is to outlive the process."""
+        self._write(
+            lambda: self._rows.remember(key, value, self._clock.wall_time()), durable=durable
+        )
+
+    def recall(self, key: str) -> tuple[str, float] | None:
+        """What was remembered, and when; None for what never was."""
+        with self._lock:
+            try:
+                row = self._connection.execute(
+                    "SELECT value, at FROM runtime WHERE key = ?", (key,)
+                ).fetchone()
+            except sqlite3.Error as error:
+                self._failed(error)
+                return None
+        return None if row is None else (str(row[0]), float(row[1]))
+
+    def keep(self, stop: threading.Event) -> None:
+        """Delete what is old or too much, and copy the log into the file, until `stop`."""
+        while not stop.is_set():
+            while self.prune_step() and not self._clock.wait(stop, _PAUSE_S):
+                pass
+            self.checkpoint()
+            self._clock.wait(stop, KEEP_EVERY_S)
+
+    def prune_step(self) -> bool:
+        """Delete a little; whether there was something to delete."""
+        gone = [0]
+
+        def prune() -> None:
+            before = self._clock.wall_time() - self._limits.max_age_s
+            gone[0] = delete_old(self._connection, before)
+            if not gone[0] and used_bytes(self._connection) > self._limits.max_bytes:
+                gone[0] = delete_oldest(self._connection)
+
+        self._write(prune, durable=False)
+        return gone[0] > 0 or self._shrink()
+
+    def checkpoint(self) -> None:
+        """Copy the log into the file. On a connection of its own, so that nobody waits for it."""
+        try:
+            beside = sqlite3.connect(self.path, timeout=0.0, isolation_level=None)
+            try:
+                beside.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            finally:
+                beside.close()
+        except sqlite3.Error as error:
+            # Locked: the next round does it. Broken: the next write finds out, and mends it.
+            log.debug("store.checkpoint_failed", error=str(error))
+
+    def close(self) -> None:
+        """Leave a file that is whole without its log. Nothing may be called after this."""
+        with self._lock:
+            try:
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            except sqlite3.Error as error:
+                self._failed(error)
+            self._connection.close()
+
+    # Below: with the lock held.
+
+    def _write(self, write: Callable[[], object], *, durable: bool) -> bool:
+        with self._lock:
+            try:
+                with self._transaction(durable=durable):
+                    write()
+            except sqlite3.Error as error:
+                self._failed(error)
+                return False
+        if self._failing:
+            self._failing = False
+            log.warning("store.recovered", path=str(self.path), lost=self.lost)
+        return True
+
+    @contextmanager
+    def _transaction(self, *, durable: bool) -> Iterator[None]:
+        self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            self._rows.forget_texts()
+            raise
+        self._connection.execute("COMMIT")
+
+    def _failed(self, error: sqlite3.Error) -> None:
+        self.lost += 1
+        if is_damage(error):
+            self._connection.close()
+            set_aside(self.path)
+            self._connection = open_writer(self.path)
+            self._rows = Rows(self._connection)
+        elif not self._failing:
+            self._failing = True
+            log.error(
+                "store.failing",
+                path=str(self.path),
+                error=str(error),
+                hint="events are still published; free disk space, or make store.path writable",
+            )
+
+    def _shrink(self) -> bool:
+        with self._lock:
+            try:
+                return shrink(self._connection, self._limits.max_bytes)
+            except sqlite3.Error as error:
+                self._failed(error)
+                return False

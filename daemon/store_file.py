@@ -1,0 +1,121 @@
+"""How is the database file opened, and what becomes of a damaged one?
+
+Knows SQLite's files and pragmas; no table by name.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from daemon.store_schema import MIGRATIONS, migrate
+from pipelines.errors import SmolwatchError
+
+log = structlog.get_logger(__name__)
+
+BUSY_S: Final = 2.0  # another process may hold the file: a backup, somebody with a shell
+_CHECKED_BYTES: Final = 64_000_000  # a whole check of more than this would delay the start
+_DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+
+
+class StoreError(SmolwatchError):
+    """The store's file cannot be used; the message says what to do."""
+
+
+def open_writer(path: Path) -> sqlite3.Connection:
+    """The connection that writes, with the schema up to date. Damaged files are set aside.
+
+    Transactions are begun by hand. Raises `StoreError`.
+    """
+    try:
+        return _opened(path)
+    except sqlite3.Error as error:
+        if not is_damage(error):
+            raise StoreError(
+                f"{path}: the store cannot be opened ({error}): make its folder writable for the "
+                "user that smolwatch runs as, free disk space, or name another place in store.path"
+            ) from error
+    set_aside(path)
+    try:
+        return _opened(path)
+    except sqlite3.Error as error:
+        raise StoreError(f"{path}: no new store could be begun ({error})") from error
+
+
+def open_reader(path: Path) -> sqlite3.Connection:
+    """A connection for one thread that only reads. Raises `sqlite3.Error`."""
+    reader = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=BUSY_S, isolation_level=None)
+    reader.execute("PRAGMA query_only = 1")
+    return reader
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether the file itself is broken, rather than locked, full or forbidden."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in _DAMAGED
+
+
+def set_aside(path: Path) -> Path:
+    """Move a damaged file and its log away, for who wants to rescue it; where it is now."""
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    aside = path.with_name(f"{path.name}.damaged-{stamp}")
+    try:
+        for old in path.parent.glob(f"{path.name}.damaged-*"):
+            old.unlink()  # one is enough: they are as big as the store may be
+        path.replace(aside)
+        for suffix in ("-wal", "-shm"):
+            rest = path.with_name(path.name + suffix)
+            if rest.exists():
+                rest.replace(aside.with_name(aside.name + suffix))
+    except OSError as error:
+        raise StoreError(
+            f"{path}: the store is damaged and cannot be moved away ({error.strerror}): "
+            "delete or move it"
+        ) from error
+    log.error(
+        "store.damaged",
+        path=str(path),
+        set_aside=str(aside),
+        hint="a new store is begun; events are still published. `sqlite3 FILE .recover` may "
+        "rescue the old one; look at the disk: this is how SD cards die",
+    )
+    return aside
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(
+            f"{path}: its folder cannot be made ({error.strerror}): name another in store.path"
+        ) from error
+    connection = sqlite3.connect(
+        path, timeout=BUSY_S, isolation_level=None, check_same_thread=False, cached_statements=64
+    )
+    try:
+        _prepare(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # only heeded by a file without tables
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA wal_autocheckpoint = 0")  # `Store.keep` does it, beside the writer
+    connection.execute("PRAGMA synchronous = FULL")
+    if path.stat().st_size <= _CHECKED_BYTES:
+        found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if found != "ok":
+            damage = sqlite3.DatabaseError(found)
+            damage.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+            raise damage
+    if migrate(connection) > len(MIGRATIONS):
+        raise StoreError(
+            f"{path}: the store was written by a newer smolwatch: update, or move the file away"
+        )

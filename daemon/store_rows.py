@@ -1,0 +1,129 @@
+"""How does what was told become rows?
+
+Knows the tables, and no transaction: the caller begins and ends it (`daemon.store`).
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from pipelines.types import Event, Observation
+
+_TEXTS_KEPT: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What one look at a camera led to, or its end: all of it is written in one transaction."""
+
+    camera: str
+    observation: Observation | None  # None: nothing was looked at, as when a camera is lost
+    verdicts: Mapping[str, str]  # rule -> what held it back, or that it is on
+    events: Sequence[tuple[Event, Mapping[str, object]]]  # each with its content as published
+    state: str | None  # what the camera's rules remember, JSON; None: as it was
+
+
+class Rows:
+    """Writes rows through one connection. `sqlite3.Error` goes to the caller."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+        self._texts: dict[str, int] = {}
+
+    def forget_texts(self) -> None:
+        """After a rollback: some texts may have been taken back with it."""
+        self._texts.clear()
+
+    def record(self, told: Told, at: float) -> None:
+        """Write one look's observation, events, incidents and rule state; `at` is Unix time."""
+        description = None
+        if told.observation is not None:
+            description = self._insert_observation(told.observation, told.verdicts)
+        for event, content in told.events:
+            self._insert_event(event, content, description)
+        if told.state is not None:
+            self.remember(f"rules/{told.camera}", told.state, at)
+
+    def _insert_observation(self, seen: Observation, verdicts: Mapping[str, str]) -> int | None:
+        description = None
+        if seen.description is not None:
+            description = self.connection.execute(
+                "INSERT INTO descriptions (camera, ended, text) VALUES (?, ?, ?)",
+                (seen.camera, seen.wall_time, seen.description),
+            ).lastrowid
+        spent = seen.timings
+        parts = (spent.queue_ms, spent.encode_ms, spent.prefill_ms, spent.decode_ms)
+        self.connection.execute(
+            "INSERT INTO observations (camera, started, ended, questions, answers, verdicts,"
+            " timings, model, description) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                seen.camera,
+                seen.wall_time - (seen.end_s - seen.start_s),
+                seen.wall_time,
+                self._text(_json(list(seen.answers))),
+                _json([round(p_yes, 4) for p_yes in seen.answers.values()]),
+                self._text(_json(dict(verdicts))),
+                _json([round(part, 1) for part in parts]),
+                self._text(seen.model_id),
+                description,
+            ),
+        )
+        return description
+
+    def _insert_event(
+        self, event: Event, content: Mapping[str, object], description: int | None
+    ) -> None:
+        told = self.connection.execute
+        told(
+            "INSERT INTO events (event_id, incident_id, event_type, camera, rule, at, description,"
+            " content) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                event.event_id, event.incident_id, event.event_type, event.camera, event.rule,
+                event.wall_time, None if event.text is None else description, _json(content),
+            ),
+        )  # fmt: skip
+        if event.event_type == "rule_match":
+            told(
+                "INSERT INTO incidents (incident_id, camera, rule, severity, opened, score)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
+                (
+                    event.incident_id, event.camera, event.rule, event.severity, event.wall_time,
+                    event.score,
+                ),
+            )  # fmt: skip
+        elif event.event_type == "rule_clear":
+            told(
+                "UPDATE incidents SET closed = ? WHERE incident_id = ?",
+                (event.wall_time, event.incident_id),
+            )
+
+    def remember(self, key: str, value: str, at: float) -> None:
+        """Put a value in the place of an older one."""
+        self.connection.execute(
+            "INSERT OR REPLACE INTO runtime (key, value, at) VALUES (?, ?, ?)",
+            (key, value, at),
+        )
+
+    def _text(self, text: str) -> int:
+        """The row of a text that comes again and again."""
+        known = self._texts.get(text)
+        if known is not None:
+            return known
+        add, find = (
+            "INSERT OR IGNORE INTO texts (text) VALUES (?)",
+            "SELECT id FROM texts WHERE text = ?",
+        )
+        self.connection.execute(add, (text,))
+        row = int(self.connection.execute(find, (text,)).fetchone()[0])
+        if len(self._texts) >= _TEXTS_KEPT:
+            self._texts.clear()
+        self._texts[text] = row
+        return row
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

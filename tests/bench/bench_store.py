@@ -1,0 +1,122 @@
+"""How long does a window wait for the store, and a person for an answer?
+
+Knows the store alone: `python -m tests.bench.bench_store --rows 10000000` fills one with that many
+observations, then writes as the inference thread does while the keeper deletes as fast as it can.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from daemon.mqtt.payloads import event_content
+from daemon.store import Limits, Store, Told
+from pipelines.clock import SystemClock
+from pipelines.types import Observation, Timings
+from tests.daemon.events import match
+
+CAMERAS = ("porch", "garage", "yard", "attic")
+QUESTIONS = [f"Is there a thing of kind {n}?" for n in range(5)]
+STRIDE_S = 2.0
+LOOKS = 2000
+
+
+def look(n: int, at: float, description: str | None = None) -> Told:
+    """One observation; every tenth with an event, as in a busy minute."""
+    camera = CAMERAS[n % len(CAMERAS)]
+    seen = Observation(
+        camera, n, 0.0, 7.0, at, dict.fromkeys(QUESTIONS, n % 97 / 97), description,
+        Timings(3.0, 210.0, 340.0, 0.0), "tiny@1", "ab" * 32,
+    )  # fmt: skip
+    return Told(camera, seen, dict.fromkeys(QUESTIONS, "open_above: 0.7"), (), "{}")
+
+
+def fill(store: Store, rows: int, now: float) -> None:
+    """Write `rows` observations that end now, in big transactions, by SQL alone."""
+    store.record(look(0, now - rows * STRIDE_S))
+    connection = store._connection
+    first = connection.execute("SELECT * FROM observations").fetchone()
+    connection.execute("BEGIN")
+    for n in range(rows):
+        at = now - (rows - n) * STRIDE_S / len(CAMERAS)
+        row = (CAMERAS[n % len(CAMERAS)], at - 7, at, *first[4:9])
+        connection.execute(
+            "INSERT INTO observations (camera, started, ended, questions, answers, verdicts,"
+            " timings, model) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            row,
+        )
+        if n % 30 == 0:
+            text = ("A dog runs past.", "A car arrives and parks.")[n % 7 == 0]
+            connection.execute(
+                "INSERT INTO descriptions (camera, ended, text) VALUES (?, ?, ?)",
+                (CAMERAS[n % len(CAMERAS)], at, f"{text} It is number {n}."),
+            )
+    connection.execute("COMMIT")
+    store.checkpoint()
+
+
+def spread(seconds: list[float]) -> dict[str, float]:
+    """Milliseconds: median, 99th of a hundred, worst."""
+    ms = sorted(s * 1e3 for s in seconds)
+    return {
+        "p50": round(statistics.median(ms), 3),
+        "p99": round(ms[int(len(ms) * 0.99)], 3),
+        "max": round(ms[-1], 3),
+    }
+
+
+def writes(store: Store, now: float, every: int) -> dict[str, dict[str, float]]:
+    """Time `record` as the inference thread calls it: with an event every so often."""
+    plain, durable = [], []
+    for n in range(LOOKS):
+        told = look(n, now + n)
+        if n % every == 0:
+            event = match(int(now) * 10_000 + n, incident_id=f"{now}-{n}")
+            told = Told(
+                told.camera, told.observation, told.verdicts, [(event, event_content(event, 1.0))],
+                "{}",
+            )  # fmt: skip
+        began = time.perf_counter()
+        store.record(told)
+        (durable if told.events else plain).append(time.perf_counter() - began)
+        time.sleep(0.002)
+    return {"observation": spread(plain), "event (fsync)": spread(durable)}
+
+
+def main() -> None:
+    """Fill, write, write while pruning; print one JSON object."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--dir", type=Path, default=None, help="on the disk that is meant")
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=chosen.dir) as folder:
+        path = Path(folder) / "s.db"
+        now = time.time()
+        store = Store(path, Limits(max_age_s=1e9, max_bytes=1 << 50), SystemClock())
+        fill(store, chosen.rows, now)
+        figures: dict[str, object] = {
+            "rows": chosen.rows,
+            "bytes_a_row": round(path.stat().st_size / chosen.rows),
+            "ms, alone": writes(store, now, every=10),
+        }
+        store.close()
+        store = Store(path, Limits(max_age_s=60.0, max_bytes=1 << 50), SystemClock())
+        stop = threading.Event()
+        keeper = threading.Thread(target=store.keep, args=(stop,))
+        keeper.start()
+        figures["ms, while pruning"] = writes(store, now + 1e6, every=10)
+        stop.set()
+        keeper.join()
+        left = store._connection.execute("SELECT count(*) FROM observations").fetchone()[0]
+        figures["pruned"] = chosen.rows + 2 * LOOKS - left
+        store.close()
+    print(json.dumps(figures, indent=2))  # noqa: T201 - a bench's result
+
+
+if __name__ == "__main__":
+    main()
