@@ -1,19 +1,24 @@
 """What does the test server send, and how is it told apart?
 
-Knows H.264 in Annex B, and how to draw a clip whose every frame carries its own number.
+Knows H.264 and H.265 in Annex B, and how to draw a clip whose every frame carries its own number.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import av
 import numpy as np
 from av.bitstream import BitStreamFilterContext
 
+Codec = Literal["h264", "hevc"]
+
 _NUMBER_BITS = 8
 _SLICE, _IDR, _SPS, _PPS, _DELIMITER = 1, 5, 7, 8, 9  # nal_unit_type, H.264 table 7-1
+_SETS_265 = (32, 33, 34)  # VPS, SPS, PPS; H.265 table 7-1
+_DELIMITER_265 = 35
 
 
 @dataclass(frozen=True)
@@ -23,24 +28,21 @@ class AccessUnit:
     nals: tuple[bytes, ...]
     pts_s: float  # when it is shown, from the clip's start
     dts_s: float  # when it is sent
-
-    @property
-    def is_key(self) -> bool:
-        return any(nal_type(nal) == _IDR for nal in self.nals)
+    is_key: bool
 
 
 @dataclass(frozen=True)
-class H264Clip:
+class Clip:
     """A clip in sending order."""
 
+    codec: Codec
     units: tuple[AccessUnit, ...]
     duration_s: float
-    sps: bytes
-    pps: bytes
+    sets: tuple[bytes, ...]  # SPS and PPS; H.265 has a VPS before them
 
 
-def nal_type(nal: bytes) -> int:
-    return nal[0] & 0x1F
+def nal_type(nal: bytes, codec: Codec = "h264") -> int:
+    return nal[0] & 0x1F if codec == "h264" else nal[0] >> 1 & 0x3F
 
 
 def split_annexb(stream: bytes) -> list[bytes]:
@@ -49,33 +51,38 @@ def split_annexb(stream: bytes) -> list[bytes]:
     return [nal for nal in nals if nal]
 
 
-def load_clip(path: Path, fps: float = 10.0) -> H264Clip:
-    """Read an MP4 (or any container with H.264), or a bare Annex-B file at `fps`."""
+def load_clip(path: Path, fps: float = 10.0) -> Clip:
+    """Read an MP4 (or any container with H.264 or H.265), or a bare Annex-B file at `fps`."""
     if path.suffix in {".h264", ".264"}:
+        codec: Codec = "h264"
         units = _group_pictures(split_annexb(path.read_bytes()), fps)
         duration_s = len(units) / fps
     else:
-        units, duration_s = _demux(path)
+        codec, units, duration_s = _demux(path)
     nals = [nal for unit in units for nal in unit.nals]
-    sps = next(nal for nal in nals if nal_type(nal) == _SPS)
-    pps = next(nal for nal in nals if nal_type(nal) == _PPS)
-    return H264Clip(tuple(units), duration_s, sps, pps)
+    wanted = (_SPS, _PPS) if codec == "h264" else _SETS_265
+    sets = tuple(next(n for n in nals if nal_type(n, codec) == kind) for kind in wanted)
+    return Clip(codec, tuple(units), duration_s, sets)
 
 
-def _demux(path: Path) -> tuple[list[AccessUnit], float]:
+def _demux(path: Path) -> tuple[Codec, list[AccessUnit], float]:
     units: list[AccessUnit] = []
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
-        to_annexb = BitStreamFilterContext("h264_mp4toannexb", stream)
+        codec: Codec = "hevc" if stream.codec_context.name == "hevc" else "h264"
+        delimiter = _DELIMITER if codec == "h264" else _DELIMITER_265
+        to_annexb = BitStreamFilterContext(f"{codec}_mp4toannexb", stream)
         tick_s = float(stream.time_base)
         frame_s = float(1 / stream.average_rate)
         for packet in container.demux(stream):
             for part in to_annexb.filter(packet if packet.size else None):
-                nals = tuple(n for n in split_annexb(bytes(part)) if nal_type(n) != _DELIMITER)
-                units.append(AccessUnit(nals, part.pts * tick_s, part.dts * tick_s))
+                found = split_annexb(bytes(part))
+                nals = tuple(nal for nal in found if nal_type(nal, codec) != delimiter)
+                pts_s, dts_s = part.pts * tick_s, part.dts * tick_s
+                units.append(AccessUnit(nals, pts_s, dts_s, part.is_keyframe))
     first_s = min(unit.dts_s for unit in units)
-    moved = [AccessUnit(u.nals, u.pts_s - first_s, u.dts_s - first_s) for u in units]
-    return moved, len(units) * frame_s
+    moved = [replace(u, pts_s=u.pts_s - first_s, dts_s=u.dts_s - first_s) for u in units]
+    return codec, moved, len(units) * frame_s
 
 
 def _group_pictures(nals: list[bytes], fps: float) -> list[AccessUnit]:
@@ -89,7 +96,10 @@ def _group_pictures(nals: list[bytes], fps: float) -> list[AccessUnit]:
             has_slice = False
         has_slice = has_slice or is_slice
         groups[-1].append(nal)
-    return [AccessUnit(tuple(group), i / fps, i / fps) for i, group in enumerate(groups)]
+    return [
+        AccessUnit(tuple(group), i / fps, i / fps, any(nal_type(nal) == _IDR for nal in group))
+        for i, group in enumerate(groups)
+    ]
 
 
 def draw_numbered(number: int, width_px: int, height_px: int) -> np.ndarray:
@@ -113,12 +123,21 @@ def read_number(image: np.ndarray) -> int:
 
 
 def write_numbered_clip(
-    path: Path, frames: int = 40, fps: int = 10, size_px: tuple[int, int] = (320, 240), gop: int = 5
+    path: Path,
+    frames: int = 40,
+    fps: int = 10,
+    size_px: tuple[int, int] = (320, 240),
+    gop: int = 5,
+    codec: Codec = "h264",
 ) -> Path:
-    """Write an MP4 with H.264 as a camera makes it: no B-frames, a keyframe every `gop`."""
+    """Write an MP4 as a camera makes it: no B-frames, a keyframe every `gop`."""
     with av.open(str(path), "w") as container:
         options = {"bf": "0", "tune": "zerolatency", "preset": "ultrafast", "sc_threshold": "0"}
-        stream = container.add_stream("libx264", rate=fps, options=options)
+        encoder = "libx264" if codec == "h264" else "libx265"
+        if codec == "hevc":
+            quiet = f"log-level=none:bframes=0:scenecut=0:open-gop=0:keyint={gop}"
+            options = {"preset": "ultrafast", "tune": "zerolatency", "x265-params": quiet}
+        stream = container.add_stream(encoder, rate=fps, options=options)
         stream.width, stream.height = size_px
         stream.pix_fmt = "yuv420p"
         stream.gop_size = gop

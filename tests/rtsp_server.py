@@ -1,31 +1,38 @@
 """What does a camera say over RTSP?
 
-Knows RTSP 1.0 (RFC 2326), RTP over the same TCP connection (its section 10.12) and H.264 in RTP
-(RFC 6184: single NAL units and FU-A); nothing of smolwatch. Run it with
+Knows RTSP 1.0 (RFC 2326) and when what is sent; packets are `tests.rtp`'s, what goes wrong is
+`tests.rtsp_faults`', logins are `tests.rtsp_auth`'s. Nothing of smolwatch. Run it with
 `python -m tests.rtsp_server FILE --port 8554` to have a camera to try things on.
 """
 
 from __future__ import annotations
 
 import argparse
-import base64
 import contextlib
+import itertools
 import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
+from typing import get_args
+from urllib.parse import quote
 
-from tests.h264 import H264Clip, load_clip
+from tests import rtp
+from tests.h264 import Clip, load_clip
+from tests.rtsp_auth import Login, Scheme
+from tests.rtsp_faults import Faults, repeat
 
-_RTP_CLOCK_HZ = 90_000
-_PAYLOAD_TYPE = 96
-_FIRST_TICKS = 2**32 - 185_001  # any number will do; this one wraps after 2 s
-_MTU = 1400  # bytes of payload in one RTP packet
-_FU_A = 28
-_REASONS = {200: "OK", 401: "Unauthorized", 404: "Not Found", 461: "Unsupported Transport"}
+_REPORT_S = 1.0  # between sender reports
+_REASONS = {
+    200: "OK",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    461: "Unsupported Transport",
+    500: "Internal Server Error",
+}
 
 
 class RtspServer:
@@ -33,16 +40,24 @@ class RtspServer:
 
     Each client starts at the clip's beginning; time stamps go on when it repeats. `stop` breaks
     every connection as a killed process would, `start` comes back on the same port. `pause` keeps
-    connections open and sends nothing, as a hung camera does.
+    connections open and sends no picture, as a hung camera does. `faults` are what else goes wrong.
     """
 
     def __init__(
-        self, path: Path, port: int = 0, *, user: str = "", password: str = "", name: str = "stream"
+        self,
+        path: Path,
+        port: int = 0,
+        *,
+        login: Login | None = None,
+        name: str = "stream",
+        faults: Faults | None = None,
     ) -> None:
-        self.clip: H264Clip = load_clip(path)
+        self.clip: Clip = load_clip(path)
         self.port = port
         self.name = name
-        self.login = f"{user}:{password}" if user else ""
+        self.login = login or Login()
+        self.faults = faults or Faults()
+        self.sent = 0  # pictures, to all clients together
         self._flowing = threading.Event()
         self._flowing.set()
         self._listener: socket.socket | None = None
@@ -52,7 +67,8 @@ class RtspServer:
     @property
     def url(self) -> str:
         """The stream's address, with the right login if there is one."""
-        login = f"{self.login}@" if self.login else ""
+        login = f"{self.login.user}:{quote(self.login.password, safe='')}@"
+        login = login if self.login.user else ""
         return f"rtsp://{login}127.0.0.1:{self.port}/{self.name}"
 
     @property
@@ -169,6 +185,8 @@ class _Client:
         return method, url, headers
 
     def _answer(self, method: str, url: str, headers: dict[str, str]) -> None:
+        if not self._server.faults.answers(method):
+            return
         status, extra, body = self._reply_to(method, url, headers)
         lines = [f"RTSP/1.0 {status} {_REASONS[status]}", f"CSeq: {headers.get('cseq', '0')}"]
         lines += [f"{name}: {value}" for name, value in extra.items()]
@@ -178,6 +196,8 @@ class _Client:
         if method == "PLAY" and status == 200 and not self.playing:
             self.playing = True
             threading.Thread(target=self._play, daemon=True).start()
+            if self._server.faults.audio:
+                threading.Thread(target=self._play_audio, daemon=True).start()
         if method == "TEARDOWN":
             self._gone.set()
 
@@ -186,88 +206,59 @@ class _Client:
     ) -> tuple[int, dict[str, str], str]:
         if method == "OPTIONS":
             return 200, {"Public": "DESCRIBE, SETUP, PLAY, TEARDOWN, GET_PARAMETER"}, ""
-        if not self._may_enter(headers):
-            return 401, {"WWW-Authenticate": 'Basic realm="camera"'}, ""
-        if f"/{self._server.name}" not in url:
-            return 404, {}, ""
+        refused = self._refusal(method, url, headers)
+        if refused:
+            asks = {"WWW-Authenticate": self._server.login.challenge} if refused == 401 else {}
+            return refused, asks, ""
         if method == "DESCRIBE":
-            return 200, {"Content-Base": f"{url}/", "Content-Type": "application/sdp"}, self._sdp()
+            body = rtp.sdp(self._server.clip, audio=self._server.faults.audio)
+            body = self._server.faults.sdp(body)
+            return 200, {"Content-Base": f"{url}/", "Content-Type": "application/sdp"}, body
+        transport = headers.get("transport", "")
+        agreed = {"Transport": transport} if method == "SETUP" else {}
+        return 200, {"Session": "1;timeout=60", **agreed}, ""
+
+    def _refusal(self, method: str, url: str, headers: dict[str, str]) -> int:
+        """The status of a request that is not granted; 0 if it is."""
+        if not self._server.login.accepts(method, headers.get("authorization", "")):
+            return 401
+        if f"/{self._server.name}" not in url:
+            return 404
         if method == "SETUP" and "interleaved" not in headers.get("transport", ""):
-            return 461, {}, ""
-        transport = (
-            {"Transport": "RTP/AVP/TCP;unicast;interleaved=0-1"} if method == "SETUP" else {}
-        )
-        return 200, {"Session": "1;timeout=60", **transport}, ""
-
-    def _may_enter(self, headers: dict[str, str]) -> bool:
-        login = self._server.login
-        basic = "Basic " + base64.b64encode(login.encode()).decode()
-        return not login or headers.get("authorization") == basic
-
-    def _sdp(self) -> str:
-        clip = self._server.clip
-        sets = ",".join(base64.b64encode(nal).decode() for nal in (clip.sps, clip.pps))
-        profile = clip.sps[1:4].hex()
-        form = f"packetization-mode=1;profile-level-id={profile};sprop-parameter-sets={sets}"
-        lines = [
-            "v=0",
-            "o=- 0 0 IN IP4 127.0.0.1",
-            "s=test camera",
-            "c=IN IP4 0.0.0.0",
-            "t=0 0",
-            "a=control:*",
-            f"m=video 0 RTP/AVP {_PAYLOAD_TYPE}",
-            f"a=rtpmap:{_PAYLOAD_TYPE} H264/{_RTP_CLOCK_HZ}",
-            f"a=fmtp:{_PAYLOAD_TYPE} {form}",
-            "a=control:track1",
-            "",
-        ]
-        return "\r\n".join(lines)
+            return 461
+        return self._server.faults.status.get(method, 0)
 
     def _play(self) -> None:
         begun_s = time.monotonic()
+        report_s = 0.0
         with contextlib.suppress(OSError):
-            for nals, pts_s, dts_s in self._timeline():
-                if self._gone.wait(max(0.0, begun_s + dts_s - time.monotonic())):
+            for unit in self._server.faults.media(repeat(self._server.clip)):
+                if self._gone.wait(max(0.0, begun_s + unit.dts_s - time.monotonic())):
                     return
                 if not self._server.wait_flowing(self._gone):
                     return
-                self._send_picture(nals, pts_s)
+                offset_s = self._server.faults.clock_offset_s
+                if offset_s is not None and unit.dts_s >= report_s:
+                    report_s = unit.dts_s + _REPORT_S
+                    self._send(rtp.sender_report(unit.pts_s, time.time() + offset_s))
+                self._send_picture(unit.nals, unit.pts_s)
+                self._server.sent += 1
 
-    def _timeline(self) -> Iterator[tuple[tuple[bytes, ...], float, float]]:
-        offset_s = 0.0
-        while True:
-            for unit in self._server.clip.units:
-                yield unit.nals, offset_s + unit.pts_s, offset_s + unit.dts_s
-            offset_s += self._server.clip.duration_s
+    def _play_audio(self) -> None:
+        with contextlib.suppress(OSError):
+            for number in itertools.count():
+                if self._gone.wait(rtp.AUDIO_S):
+                    return
+                self._send(rtp.silence(number))
 
     def _send_picture(self, nals: tuple[bytes, ...], pts_s: float) -> None:
-        payloads = [payload for nal in nals for payload in _payloads(nal)]
-        ticks = (_FIRST_TICKS + round(pts_s * _RTP_CLOCK_HZ)) & 0xFFFFFFFF
-        for payload in payloads:
-            marker = 0x80 if payload is payloads[-1] else 0
-            self._sequence = (self._sequence + 1) & 0xFFFF
-            head = struct.pack(
-                ">BBHII", 0x80, marker | _PAYLOAD_TYPE, self._sequence, ticks, 0x5EED
-            )
-            self._send(struct.pack(">cBH", b"$", 0, len(head) + len(payload)) + head + payload)
+        for packet in rtp.packets(nals, self._server.clip.codec, pts_s, self._sequence + 1):
+            self._sequence += 1
+            self._send(self._server.faults.wire(packet))
 
     def _send(self, octets: bytes) -> None:
         with self._sending:
             self._socket.sendall(octets)
-
-
-def _payloads(nal: bytes) -> list[bytes]:
-    """The NAL unit as it is, or cut into FU-A fragments (RFC 6184, section 5.8)."""
-    if len(nal) <= _MTU:
-        return [nal]
-    indicator = (nal[0] & 0xE0) | _FU_A
-    parts = [nal[i : i + _MTU - 2] for i in range(1, len(nal), _MTU - 2)]
-    flags = [0x80] + [0] * (len(parts) - 2) + [0x40]  # start ... end
-    return [
-        bytes([indicator, flag | (nal[0] & 0x1F)]) + part
-        for flag, part in zip(flags, parts, strict=True)
-    ]
 
 
 def main() -> None:
@@ -276,8 +267,10 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8554)
     parser.add_argument("--user", default="")
     parser.add_argument("--password", default="")
+    parser.add_argument("--scheme", choices=get_args(Scheme), default="basic")
     options = parser.parse_args()
-    server = RtspServer(options.file, options.port, user=options.user, password=options.password)
+    login = Login(options.user, options.password, options.scheme)
+    server = RtspServer(options.file, options.port, login=login)
     with server:
         print(server.url, flush=True)  # noqa: T201 - a program's output
         with contextlib.suppress(KeyboardInterrupt):

@@ -23,6 +23,7 @@ from pipelines.types import Image
 from pipelines.vitals import STALL_S, CameraHealth
 from tests.fakes import FakeClock, FakeSource
 from tests.h264 import read_number, write_numbered_clip
+from tests.rtsp_auth import Login
 from tests.rtsp_server import RtspServer
 
 PATIENCE_S = 30.0  # far longer than anything here takes on an idle machine
@@ -298,7 +299,7 @@ def test_a_camera_that_is_killed_and_comes_back_is_read_again(clip: Path) -> Non
 
 
 def test_a_wrong_password_is_named_and_never_shown(clip: Path) -> None:
-    with capture_logs() as logs, RtspServer(clip, user="admin", password="right") as server:
+    with capture_logs() as logs, RtspServer(clip, login=Login("admin", "right")) as server:
         url = f"rtsp://admin:hunter2@127.0.0.1:{server.port}/stream"
         with running(url, FrameRing(4)) as (worker, _):
             until(in_state(worker, "offline"))

@@ -35,6 +35,7 @@ from pipelines.sources.stream import StreamSource
 from pipelines.sources.usb import UsbSource
 from tests.fakes import FakeClock
 from tests.h264 import draw_numbered, read_number, write_numbered_clip
+from tests.rtsp_auth import Login
 from tests.rtsp_server import RtspServer
 
 FOOTAGE = Path(__file__).parents[2].parent / "shared" / "footage" / "car-detection.mp4"
@@ -191,7 +192,7 @@ def test_files_that_cannot_be_played_say_why(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not FOOTAGE.exists(), reason="no ../shared/footage beside the project")
 def test_real_footage_is_read_at_its_own_rate() -> None:
-    source = FileSource(SourceUrl(str(FOOTAGE)), FakeClock(), realtime=False)
+    source = FileSource(SourceUrl(str(FOOTAGE)), FakeClock(), decode="all", realtime=False)
     pictures = read_all(source, 1.0)
     assert len(pictures) == 377
     assert sum(picture.image is not None for picture in pictures) == 31
@@ -255,7 +256,7 @@ def test_rtsp_pictures_larger_than_a_packet_arrive_whole(tmp_path: Path) -> None
 def test_rtsp_errors_are_told_apart_and_keep_the_password(
     clip: Path, address: str, error: type[SourceError]
 ) -> None:
-    with RtspServer(clip, user="admin", password=PASSWORD) as server:
+    with RtspServer(clip, login=Login("admin", PASSWORD)) as server:
         closed = RtspServer(clip)
         closed.start()
         closed.stop()
@@ -273,7 +274,7 @@ def test_rtsp_errors_are_told_apart_and_keep_the_password(
 
 
 def test_rtsp_with_the_right_password_plays(clip: Path) -> None:
-    with RtspServer(clip, user="admin", password=PASSWORD) as server:
+    with RtspServer(clip, login=Login("admin", PASSWORD)) as server:
         url = f"rtsp://admin:{ESCAPED}@127.0.0.1:{server.port}/stream"
         assert len(read_all(StreamSource(SourceUrl(url), SystemClock()), 1.0, most=3)) == 3
 
