@@ -1,6 +1,7 @@
-"""Where does an event go?
+"""Where does an outcome go?
 
-Knows no rule and no connection: one event in, a line in the log and messages in the outbox out.
+Knows no rule and no connection: one outcome in; rows in the store, messages in the outbox and
+lines in the log out.
 """
 
 from __future__ import annotations
@@ -9,30 +10,40 @@ from daemon.eventlog import EventLog
 from daemon.mqtt.payloads import event_content, event_messages
 from daemon.mqtt.topics import Topics
 from daemon.outbox import Outbox
+from daemon.store import Store
 from pipelines.clock import Clock
-from pipelines.types import Event
+from pipelines.types import Outcome
 
 
 class EventSink:
-    """Hands events on from the inference thread; never blocks on a broker, never raises for one.
+    """Hands outcomes on from the inference thread; never blocks on a broker, never raises for one.
 
-    Without a broker `outbox` is None, and the log is all there is; `log` may be None as well.
+    Without a broker `outbox` is None, and without a store `store`; `log` may be None as well.
     """
 
     def __init__(
-        self, clock: Clock, topics: Topics, log: EventLog | None, outbox: Outbox | None
+        self,
+        clock: Clock,
+        topics: Topics,
+        log: EventLog | None,
+        outbox: Outbox | None,
+        store: Store | None = None,
     ) -> None:
         self._clock = clock
         self._topics = topics
         self._log = log
         self._outbox = outbox
+        self._store = store
 
-    def publish(self, event: Event) -> None:
-        """Tell everyone: the broker first, it is the one somebody waits for."""
-        total_ms = (self._clock.monotonic_s() - event.captured_s) * 1000
-        content = event_content(event, total_ms)
-        if self._outbox is not None:
-            for message in event_messages(self._topics, event, content):
-                self._outbox.put(message)
-        if self._log is not None:
-            self._log.append(content)
+    def publish(self, outcome: Outcome) -> None:
+        """Tell everyone. The store first: an event that was told must be known after a crash."""
+        now_s = self._clock.monotonic_s()
+        contents = [event_content(e, (now_s - e.captured_s) * 1000) for e in outcome.events]
+        if self._store is not None:
+            self._store.record(outcome, contents)
+        for event, content in zip(outcome.events, contents, strict=True):
+            if self._outbox is not None:
+                for message in event_messages(self._topics, event, content):
+                    self._outbox.put(message)
+            if self._log is not None:
+                self._log.append(content)

@@ -4,17 +4,18 @@ Knows the tables and no question about them (`daemon.store_queries`). One connec
 for all that is written.
 
 The inference thread writes by itself: measured by tests/bench/bench_store.py, an observation costs
-it a quarter of a millisecond, which no queue and no second thread would make less; only an event, which is rare
-and must not be lost, waits for the disk (`synchronous=FULL`). What takes longer, copying the log
-into the file and deleting what is old, is done by a thread of its own (`keep`), in steps that hold
-the lock for a few milliseconds.
+it a quarter of a millisecond, and handing it to another thread would cost no less; only an event,
+which is rare and must not be lost, waits for the disk (`synchronous=FULL`). What takes longer,
+copying the log into the file and deleting what is old, is done by a thread of its own (`keep`), in
+steps that hold the lock for a few milliseconds.
 """
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,10 +25,11 @@ import structlog
 
 from daemon.store_file import is_damage, open_writer, set_aside
 from daemon.store_pruning import delete_old, delete_oldest, shrink, used_bytes
-from daemon.store_rows import Rows, Told
+from daemon.store_rows import Content, Rows
 from pipelines.clock import Clock
+from pipelines.types import Outcome
 
-__all__ = ["Limits", "Store", "Told"]
+__all__ = ["Limits", "Store"]
 
 log = structlog.get_logger(__name__)
 
@@ -61,14 +63,25 @@ class Store:
         self._connection = open_writer(path)
         self._rows = Rows(self._connection)
 
-    def record(self, told: Told) -> bool:
-        """Write down one look; whether that worked.
+    def record(self, told: Outcome, contents: Sequence[Content]) -> bool:
+        """Write down one look, with its events as they are published; whether that worked.
 
         With an event in it, it is on the disk when this returns; without, the newest few seconds
         may be lost when the power is.
         """
         at = self._clock.wall_time()
-        return self._write(lambda: self._rows.record(told, at), durable=bool(told.events))
+        return self._write(lambda: self._rows.record(told, contents, at), durable=bool(told.events))
+
+    def close_others(self, still_open: Sequence[str], at: float) -> None:
+        """Close the incidents that no rule goes on with: of rules and cameras that are gone."""
+        self._write(
+            lambda: self._connection.execute(
+                "UPDATE incidents SET closed = ? WHERE closed IS NULL"
+                " AND incident_id NOT IN (SELECT value FROM json_each(?))",
+                (at, json.dumps(list(still_open))),
+            ),
+            durable=True,
+        )
 
     def span(self, camera: str, cause: str, detail: str, since: float, until: float) -> int | None:
         """Begin a stretch without windows; its number for `lengthen`."""

@@ -8,23 +8,13 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
-from pipelines.types import Event, Observation
+from pipelines.types import Event, Observation, Outcome
+
+Content = Mapping[str, object]
 
 _TEXTS_KEPT: Final = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """What one look at a camera led to, or its end: all of it is written in one transaction."""
-
-    camera: str
-    observation: Observation | None  # None: nothing was looked at, as when a camera is lost
-    verdicts: Mapping[str, str]  # rule -> what held it back, or that it is on
-    events: Sequence[tuple[Event, Mapping[str, object]]]  # each with its content as published
-    state: str | None  # what the camera's rules remember, JSON; None: as it was
 
 
 class Rows:
@@ -38,15 +28,18 @@ class Rows:
         """After a rollback: some texts may have been taken back with it."""
         self._texts.clear()
 
-    def record(self, told: Told, at: float) -> None:
-        """Write one look's observation, events, incidents and rule state; `at` is Unix time."""
+    def record(self, told: Outcome, contents: Sequence[Content], at: float) -> None:
+        """Write one look's observation, events, incidents and memory; `at` is Unix time.
+
+        `contents`: the events as they are published, in their order.
+        """
         description = None
         if told.observation is not None:
             description = self._insert_observation(told.observation, told.verdicts)
-        for event, content in told.events:
+        for event, content in zip(told.events, contents, strict=True):
             self._insert_event(event, content, description)
-        if told.state is not None:
-            self.remember(f"rules/{told.camera}", told.state, at)
+        if told.memory is not None:
+            self.remember(f"rules/{told.camera}", told.memory, at)
 
     def _insert_observation(self, seen: Observation, verdicts: Mapping[str, str]) -> int | None:
         description = None
@@ -74,9 +67,7 @@ class Rows:
         )
         return description
 
-    def _insert_event(
-        self, event: Event, content: Mapping[str, object], description: int | None
-    ) -> None:
+    def _insert_event(self, event: Event, content: Content, description: int | None) -> None:
         told = self.connection.execute
         told(
             "INSERT INTO events (event_id, incident_id, event_type, camera, rule, at, description,"

@@ -18,7 +18,7 @@ import structlog
 from pipelines.clock import Clock
 from pipelines.errors import InferenceError
 from pipelines.rules import RuleBook
-from pipelines.types import Event, Observation, VideoModel, Window
+from pipelines.types import Event, Observation, Outcome, VideoModel, Window
 from pipelines.windows import WindowScheduler
 
 FAILURES_IN_A_ROW = 5  # then the model itself is broken: end, and let systemd start afresh
@@ -27,10 +27,10 @@ _LATENCIES = 100  # observations over which the median is taken
 
 
 class Sink(Protocol):
-    """Where events go (`daemon.sink.EventSink`; tests: `tests.fakes.FakeSink`)."""
+    """Where outcomes go (`daemon.sink.EventSink`; tests: `tests.fakes.FakeSink`)."""
 
-    def publish(self, event: Event) -> None:
-        """Take one event. Must neither block nor raise."""
+    def publish(self, outcome: Outcome) -> None:
+        """Take what one look led to. Must neither block on a network nor raise for one."""
         ...
 
 
@@ -139,7 +139,8 @@ class InferenceWorker:
         words_due = self._words_due(window, watch)
         if questions:
             seen = self._observe(window, questions, None)
-            self._publish(watch.book.judge(seen))
+            events = watch.book.judge(seen)
+            self._publish(watch.book, seen, watch.book.verdicts, events)
             words_due = words_due or watch.book.wants_words
         self._windows += 1
         if words_due or not questions:
@@ -149,10 +150,11 @@ class InferenceWorker:
         """Words for a window whose alerts are out already; features and prompt are still warm."""
         prompt = watch.describing.prompt if watch.describing else watch.prompt
         told = self._observe(window, (), prompt)
-        self._publish(watch.book.add_words(told))
+        events = watch.book.add_words(told)
         if watch.describing is not None:
             self._described_s[window.camera] = window.end_s
-            self._publish((self._description(told),))
+            events = (*events, self._description(told))
+        self._publish(watch.book, told, {}, events)
 
     def _observe(
         self, window: Window, questions: tuple[str, ...], prompt: str | None
@@ -189,9 +191,15 @@ class InferenceWorker:
         )
 
     def _settle(self, book: RuleBook, reason: str) -> None:
-        self._publish(book.settle(reason, self._clock.monotonic_s(), self._clock.wall_time()))
+        events = book.settle(reason, self._clock.monotonic_s(), self._clock.wall_time())
+        self._publish(book, None, {}, events)
 
-    def _publish(self, events: tuple[Event, ...]) -> None:
-        for event in events:
-            self._events += 1
-            self._sink.publish(event)
+    def _publish(
+        self,
+        book: RuleBook,
+        seen: Observation | None,
+        verdicts: Mapping[str, str],
+        events: tuple[Event, ...],
+    ) -> None:
+        self._events += len(events)
+        self._sink.publish(Outcome(book.camera, seen, verdicts, events, book.memory()))

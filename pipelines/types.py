@@ -115,6 +115,17 @@ class Event:
     camera_time: float | None = None  # `wall_time` by the camera's own clock, where it sends it
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one look at a camera led to, or the end of its incidents. Kept whole or not at all."""
+
+    camera: str
+    observation: Observation | None  # None: nothing was looked at, as when a camera is lost
+    verdicts: Mapping[str, str]  # rule -> what held it back, or that it is on
+    events: tuple[Event, ...]
+    memory: str | None  # what the camera's rules go on from, see `RuleBook.memory`
+
+
 class VideoModel(Protocol):
     """What the inference worker needs of a model (tests: `tests.fakes.FakeModel`)."""
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pipelines.errors import InferenceError, SourceError
 from pipelines.sources.base import Picture
 from pipelines.sources.url import SourceUrl
-from pipelines.types import Event, Observation, Timings, Window
+from pipelines.types import Event, Observation, Outcome, Timings, Window
 
 
 class FakeClock:
@@ -135,6 +135,8 @@ class FakeSink:
 
     def __init__(self) -> None:
         self.events: list[Event] = []
+        self.outcomes: list[Outcome] = []
 
-    def publish(self, event: Event) -> None:
-        self.events.append(event)
+    def publish(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+        self.events += outcome.events

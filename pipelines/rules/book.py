@@ -7,11 +7,13 @@ thread that judges its camera's windows.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from pipelines.rules import incident as incidents
 from pipelines.rules.incident import Decision, Incident, NewId, RuleState
+from pipelines.rules.memory import Memory, dump, load
 from pipelines.rules.rule import Rule
+from pipelines.rules.why import verdict
 from pipelines.types import Event, Observation, Timings
 
 
@@ -27,6 +29,7 @@ class RuleBook:
         self._states = dict.fromkeys(self._rules, RuleState())
         self._new_id = new_id
         self._last: Observation | None = None
+        self._verdicts: dict[str, str] = {}
 
     @property
     def rules(self) -> tuple[Rule, ...]:
@@ -53,6 +56,37 @@ class RuleBook:
         """
         return any(self._lacks_words(name, found) for name, found in self.open_incidents.items())
 
+    @property
+    def verdicts(self) -> Mapping[str, str]:
+        """Rule name -> what the last judged window came to, in the words of the configuration."""
+        return dict(self._verdicts)
+
+    def memory(self) -> str | None:
+        """All that `recall` needs to go on from here; None before the first look."""
+        if self._last is None:
+            return None
+        last = self._last
+        return dump(
+            Memory(self._states, last.end_s, last.wall_time, last.model_id, last.prompt_sha256)
+        )
+
+    def recall(self, memory: str, offset_s: float) -> bool:
+        """Go on from what an earlier book remembered; False for what cannot be read.
+
+        `offset_s` is monotonic minus wall time, now. Rules that are new begin closed, what was
+        remembered of rules that are gone is forgotten.
+        """
+        found = load(memory, offset_s)
+        if found is None:
+            return False
+        self._states.update({n: s for n, s in found.states.items() if n in self._rules})
+        self._last = Observation(
+            camera=self.camera, window_seq=-1, start_s=found.at_s, end_s=found.at_s,
+            wall_time=found.wall_time, answers={}, description=None, timings=Timings(),
+            model_id=found.model_id, prompt_sha256=found.prompt_sha256,
+        )  # fmt: skip
+        return True
+
     def judge(self, observation: Observation) -> tuple[Event, ...]:
         """Tell what one window changed: matches and clears in the order of the rules, then words.
 
@@ -69,6 +103,7 @@ class RuleBook:
                 rule, self._states[rule.name], p_yes, observation.end_s, self._new_id
             )
             self._states[rule.name] = state
+            self._verdicts[rule.name] = verdict(rule, state, p_yes, observation.end_s)
             if decision is not None:
                 events.append(self._decided(rule, decision, observation))
         return (*events, *self.add_words(observation))

@@ -7,6 +7,7 @@ observations, then writes as the inference thread does while the keeper deletes 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import statistics
 import tempfile
@@ -15,9 +16,9 @@ import time
 from pathlib import Path
 
 from daemon.mqtt.payloads import event_content
-from daemon.store import Limits, Store, Told
+from daemon.store import Limits, Store
 from pipelines.clock import SystemClock
-from pipelines.types import Observation, Timings
+from pipelines.types import Observation, Outcome, Timings
 from tests.daemon.events import match
 
 CAMERAS = ("porch", "garage", "yard", "attic")
@@ -26,19 +27,19 @@ STRIDE_S = 2.0
 LOOKS = 2000
 
 
-def look(n: int, at: float, description: str | None = None) -> Told:
+def look(n: int, at: float, description: str | None = None) -> Outcome:
     """One observation; every tenth with an event, as in a busy minute."""
     camera = CAMERAS[n % len(CAMERAS)]
     seen = Observation(
         camera, n, 0.0, 7.0, at, dict.fromkeys(QUESTIONS, n % 97 / 97), description,
         Timings(3.0, 210.0, 340.0, 0.0), "tiny@1", "ab" * 32,
     )  # fmt: skip
-    return Told(camera, seen, dict.fromkeys(QUESTIONS, "open_above: 0.7"), (), "{}")
+    return Outcome(camera, seen, dict.fromkeys(QUESTIONS, "open_above: 0.7"), (), "{}")
 
 
 def fill(store: Store, rows: int, now: float) -> None:
     """Write `rows` observations that end now, in big transactions, by SQL alone."""
-    store.record(look(0, now - rows * STRIDE_S))
+    store.record(look(0, now - rows * STRIDE_S), ())
     connection = store._connection
     first = connection.execute("SELECT * FROM observations").fetchone()
     connection.execute("BEGIN")
@@ -77,12 +78,10 @@ def writes(store: Store, now: float, every: int) -> dict[str, dict[str, float]]:
         told = look(n, now + n)
         if n % every == 0:
             event = match(int(now) * 10_000 + n, incident_id=f"{now}-{n}")
-            told = Told(
-                told.camera, told.observation, told.verdicts, [(event, event_content(event, 1.0))],
-                "{}",
-            )  # fmt: skip
+            told = dataclasses.replace(told, events=(event,))
+        contents = [event_content(event, 1.0) for event in told.events]
         began = time.perf_counter()
-        store.record(told)
+        store.record(told, contents)
         (durable if told.events else plain).append(time.perf_counter() - began)
         time.sleep(0.002)
     return {"observation": spread(plain), "event (fsync)": spread(durable)}

@@ -18,6 +18,7 @@ from daemon.mqtt.payloads import event_content
 from daemon.mqtt.topics import Topics
 from daemon.outbox import Outbox
 from daemon.sink import EventSink
+from pipelines.types import Event, Outcome
 from tests.daemon.events import MATCH, match
 from tests.fakes import FakeClock
 
@@ -125,11 +126,15 @@ def test_lines_of_many_threads_stay_whole(tmp_path: Path) -> None:
     assert max(file.stat().st_size for file in tmp_path.iterdir()) <= 300
 
 
+def outcome(*events: Event) -> Outcome:
+    return Outcome("porch", None, {}, events, None)
+
+
 def test_the_sink_writes_the_same_object_to_log_and_broker(tmp_path: Path) -> None:
     clock = FakeClock(start_s=1000.75)
     outbox = Outbox(clock)
     sink = EventSink(clock, Topics(), EventLog(tmp_path / "events.jsonl"), outbox)
-    sink.publish(MATCH)
+    sink.publish(outcome(MATCH))
     (line,) = lines(tmp_path / "events.jsonl")
     assert line == event_content(MATCH, 750.0)
     queued = outbox.next()
@@ -140,6 +145,5 @@ def test_the_sink_writes_the_same_object_to_log_and_broker(tmp_path: Path) -> No
 
 def test_without_a_broker_the_log_alone_is_written(tmp_path: Path) -> None:
     sink = EventSink(FakeClock(), Topics(), EventLog(tmp_path / "events.jsonl"), None)
-    sink.publish(match(1))
-    sink.publish(match(2))
+    sink.publish(outcome(match(1), match(2)))
     assert len(lines(tmp_path / "events.jsonl")) == 2

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from daemon.mqtt.payloads import event_content
-from daemon.store import Limits, Store, Told
+from daemon.store import Limits, Store
 from daemon.store_file import StoreError, open_reader
-from pipelines.types import Event, Observation, Timings
+from daemon.store_rows import Content
+from pipelines.types import Event, Observation, Outcome, Timings
 from tests.daemon.events import DESCRIBE, MATCH, match
 from tests.fakes import FakeClock
 
@@ -35,9 +36,9 @@ def look(at: float = NOW, description: str | None = None, camera: str = "porch")
 
 def told(
     observation: Observation | None, *events: Event, state: str | None = None, camera: str = "porch"
-) -> Told:
-    contents = [(event, event_content(event, 560.0)) for event in events]
-    return Told(camera, observation, {"dog": "open_above: 0.7"}, contents, state)
+) -> tuple[Outcome, list[Content]]:
+    outcome = Outcome(camera, observation, {"dog": "open_above: 0.7"}, events, state)
+    return outcome, [event_content(event, 560.0) for event in events]
 
 
 @pytest.fixture
@@ -65,7 +66,7 @@ def count(store: Store, table: str) -> object:
 
 
 def test_an_observation_keeps_its_answers_and_what_held_rules_back(store: Store) -> None:
-    assert store.record(told(look()))
+    assert store.record(*told(look()))
     assert rows(
         store,
         "SELECT camera, started, ended, q.text, answers, v.text, timings, m.text"
@@ -81,7 +82,7 @@ def test_an_observation_keeps_its_answers_and_what_held_rules_back(store: Store)
 
 def test_texts_that_come_again_are_kept_once(store: Store) -> None:
     for n in range(5):
-        store.record(told(look(NOW + n)))
+        store.record(*told(look(NOW + n)))
     assert count(store, "texts") == 3
     assert count(store, "observations") == 5
 
@@ -89,7 +90,7 @@ def test_texts_that_come_again_are_kept_once(store: Store) -> None:
 def test_descriptions_are_found_by_their_words_until_they_go(
     store: Store, clock: FakeClock
 ) -> None:
-    store.record(told(look(description="Two dogs run past the gate."), DESCRIBE))
+    store.record(*told(look(description="Two dogs run past the gate."), DESCRIBE))
     find = "SELECT rowid FROM descriptions_text WHERE descriptions_text MATCH 'dog'"
     assert rows(store, find) == [(1,)]
     assert rows(store, "SELECT description FROM events") == [(1,)]
@@ -99,25 +100,27 @@ def test_descriptions_are_found_by_their_words_until_they_go(
 
 
 def test_an_event_opens_and_closes_its_incident(store: Store) -> None:
-    store.record(told(look(), MATCH))
+    store.record(*told(look(), MATCH))
     assert rows(store, "SELECT incident_id, opened, closed, score FROM incidents") == [
         (MATCH.incident_id, MATCH.wall_time, None, MATCH.score)
     ]
     clear = match(2, event_type="rule_clear", wall_time=MATCH.wall_time + 9)
-    store.record(told(None, clear))
+    store.record(*told(None, clear))
     assert rows(store, "SELECT closed FROM incidents") == [(MATCH.wall_time + 9,)]
     assert count(store, "observations") == 1
 
 
 def test_an_event_and_its_state_change_are_one(store: Store) -> None:
     """What fails in the middle leaves nothing: here the second event has the first one's id."""
-    store.record(told(look(), match(1), state="before"))
-    assert not store.record(told(look(NOW + 2), match(2, incident_id="b"), match(1), state="after"))
+    store.record(*told(look(), match(1), state="before"))
+    assert not store.record(
+        *told(look(NOW + 2), match(2, incident_id="b"), match(1), state="after")
+    )
     assert (count(store, "events"), count(store, "observations")) == (1, 1)
     assert store.recall("rules/porch") == ("before", NOW)
     assert store.lost == 1
     third = match(3, incident_id="another")
-    assert store.record(told(look(NOW + 4), third, state="after"))  # and texts still fit
+    assert store.record(*told(look(NOW + 4), third, state="after"))  # and texts still fit
     assert store.recall("rules/porch") == ("after", NOW)
 
 
@@ -134,8 +137,8 @@ def test_what_is_remembered_outlives_the_process(tmp_path: Path, clock: FakeCloc
 
 def test_old_rows_go_in_small_steps_and_open_incidents_stay(store: Store, clock: FakeClock) -> None:
     for n in range(450):
-        store.record(told(look(NOW + n)))
-    store.record(told(None, MATCH))
+        store.record(*told(look(NOW + n)))
+    store.record(*told(None, MATCH))
     clock.step_wall(30 * 86_400 + 440)
     steps = 0
     while store.prune_step():
@@ -152,9 +155,9 @@ def test_old_rows_go_in_small_steps_and_open_incidents_stay(store: Store, clock:
 
 def test_too_many_bytes_cost_observations_first(tmp_path: Path, clock: FakeClock) -> None:
     store = Store(tmp_path / "s.db", Limits(max_bytes=300_000), clock)
-    store.record(told(None, MATCH))
+    store.record(*told(None, MATCH))
     for n in range(5000):
-        store.record(told(look(NOW + n)))
+        store.record(*told(look(NOW + n)))
     assert store.path.stat().st_size + store.path.with_name("s.db-wal").stat().st_size > 300_000
     while store.prune_step():
         pass
@@ -174,7 +177,7 @@ def test_a_damaged_file_is_set_aside_with_a_word_and_a_new_one_begun(
     path = tmp_path / "s.db"
     path.write_bytes(b"this is no database, " * 400)
     store = Store(path, Limits(), clock)
-    assert store.record(told(look(), MATCH))
+    assert store.record(*told(look(), MATCH))
     store.close()
     (aside,) = tmp_path.glob("s.db.damaged-*")
     assert aside.read_bytes().startswith(b"this is no")
@@ -187,7 +190,7 @@ def test_damage_within_the_file_is_found_at_the_start(tmp_path: Path, clock: Fak
     path = tmp_path / "s.db"
     store = Store(path, Limits(), clock)
     for n in range(2000):
-        store.record(told(look(NOW + n)))
+        store.record(*told(look(NOW + n)))
     store.close()
     with path.open("r+b") as file:
         file.seek(path.stat().st_size // 2)
@@ -200,7 +203,7 @@ def test_damage_while_running_is_set_aside_too(tmp_path: Path, clock: FakeClock)
     path = tmp_path / "s.db"
     store = Store(path, Limits(), clock)
     for n in range(2000):
-        store.record(told(look(NOW + n)))
+        store.record(*told(look(NOW + n)))
     store.checkpoint()
     with path.open("r+b") as file:
         file.seek(4096)
@@ -210,7 +213,7 @@ def test_damage_while_running_is_set_aside_too(tmp_path: Path, clock: FakeClock)
     while store.prune_step():
         pass
     assert len(list(tmp_path.glob("s.db.damaged-*"))) == 1
-    assert store.record(told(look(), MATCH))
+    assert store.record(*told(look(), MATCH))
     assert count(store, "events") == 1
     store.close()
 
@@ -220,12 +223,12 @@ def test_a_full_disk_is_said_once_and_its_end_too(
 ) -> None:
     pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
     store._connection.execute(f"PRAGMA max_page_count = {pages}")
-    results = [store.record(told(look(description="A dog. " * 300))) for _ in range(50)]
+    results = [store.record(*told(look(description="A dog. " * 300))) for _ in range(50)]
     assert results[-1] is False
     assert store.lost == results.count(False)
     assert capsys.readouterr().out.count("store.failing") == 1
     store._connection.execute("PRAGMA max_page_count = 1000000")
-    assert store.record(told(look(), MATCH))
+    assert store.record(*told(look(), MATCH))
     assert "store.recovered" in capsys.readouterr().out
 
 
