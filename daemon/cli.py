@@ -188,3 +188,7 @@ def scene_render(
         "descriptions": truth.descriptions(),
     }
     typer.echo(json.dumps(told))
+
+
+if __name__ == "__main__":
+    main()

@@ -81,7 +81,7 @@ def _fetch(name: str, preset: Preset) -> Path:
     from huggingface_hub.utils import logging as hub_logging  # noqa: PLC0415
 
     # A hub that is away costs a line for each of its five retries; the error below says it once.
-    hub_logging.set_verbosity_error()
+    hub_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
 
     def snapshot(*, local_files_only: bool) -> Path:
         return Path(
