@@ -63,17 +63,31 @@ class FrameSource(Protocol):
 
 
 class SampleGrid:
-    """Which pictures are due, at one in `interval_s`? Keeps to a grid, so that it never drifts."""
+    """Which pictures are due, at one in `interval_s`? Keeps to a grid, so that it never drifts.
+
+    A keyframe that costs less to decode than its neighbours may be taken up to `early_s` before
+    its time; the grid goes on from there.
+    """
 
     def __init__(self) -> None:
         self._next_s: float | None = None
 
-    def due(self, at_s: float, interval_s: float) -> bool:
-        """Whether the picture of `at_s` (the source's time, seconds) is to be sampled."""
-        if self._next_s is None or abs(at_s - self._next_s) > _GRID_RESTART * interval_s:
-            self._next_s = at_s + interval_s
-            return True
-        if at_s < self._next_s - _GRID_TOLERANCE_S:
+    def reached(self, at_s: float, interval_s: float, early_s: float = 0.0) -> bool:
+        """Whether a picture of `at_s` (the source's time, seconds) would be due."""
+        return (
+            self._restarts(at_s, interval_s)
+            or self._next_s is None
+            or at_s >= self._next_s - max(early_s, _GRID_TOLERANCE_S)
+        )
+
+    def due(self, at_s: float, interval_s: float, early_s: float = 0.0) -> bool:
+        """Whether the picture of `at_s` is to be sampled. If so, the next is an interval away."""
+        if not self.reached(at_s, interval_s, early_s):
             return False
+        if self._next_s is None or early_s > 0.0 or self._restarts(at_s, interval_s):
+            self._next_s = at_s
         self._next_s += interval_s
         return True
+
+    def _restarts(self, at_s: float, interval_s: float) -> bool:
+        return self._next_s is None or abs(at_s - self._next_s) > _GRID_RESTART * interval_s

@@ -15,6 +15,7 @@ import av.error
 from pipelines.clock import Clock
 from pipelines.errors import AccessDenied, NotFound, NoVideo, SourceError
 from pipelines.sources.base import Picture, SampleGrid
+from pipelines.sources.gop import DecodeMode
 from pipelines.sources.reader import Pacer, VideoReader
 from pipelines.sources.url import SourceUrl, local_path
 
@@ -27,12 +28,19 @@ class FileSource:
     """
 
     def __init__(
-        self, url: SourceUrl, clock: Clock, *, realtime: bool = True, loop: bool = False
+        self,
+        url: SourceUrl,
+        clock: Clock,
+        *,
+        decode: DecodeMode = "auto",
+        realtime: bool = True,
+        loop: bool = False,
     ) -> None:
         path, settings = local_path(url)
         self._url = url
         self._path = Path(path)
         self._clock = clock
+        self._decode: DecodeMode = decode
         self._loop = loop or settings.get("loop", "0") not in {"0", "false", "no"}
         self._pacer = Pacer(clock) if realtime else None
         self._grid = SampleGrid()
@@ -92,5 +100,10 @@ class FileSource:
             raise NoVideo(f"{self._url}: not a video file ({exc.strerror}).") from exc
         start_s = (self._container.start_time or 0) / av.time_base
         self._reader = VideoReader(
-            self._url, self._container, self._clock, self._grid, shift_s=shift_s - start_s
+            self._url,
+            self._container,
+            self._clock,
+            self._grid,
+            mode=self._decode,
+            shift_s=shift_s - start_s,
         )

@@ -7,34 +7,38 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import av
 import av.container
 import av.error
-import av.packet
-import av.video.frame
-import av.video.stream
 import numpy as np
+from av.video.frame import VideoFrame
 
 from pipelines.clock import Clock
 from pipelines.errors import NoVideo
 from pipelines.sources.base import Picture, SampleGrid
+from pipelines.sources.gop import DecodeMode, GopDecoder, VideoPacket
 from pipelines.sources.url import SourceUrl
 from pipelines.types import Image
 
-_SILENCE_S = 2.0  # packets that give no picture for so long are reported, so that `read` returns
+_SILENCE_S = 2.0  # packets that give no picture for so long are damaged, though nobody says so
 _UNTIMED_PICTURES = 25  # so many in a row without a time stamp, and there will be none
+_EARLY = 0.25  # of the sample interval: a keyframe may be taken so much before its time
+_EARLY_GOP = 0.9  # of the time between keyframes, which jitters
 _SLIP_S = 1.0  # a reader that is later than this does not try to catch up
 _LONGEST_PAUSE_S = 5.0  # a longer gap between two pictures is a clock jump, and is not waited for
 
 
 class VideoReader:
-    """The pictures of a container's first video stream, in the order they are shown.
+    """The pictures of a container's first video stream: one for each packet, in their order.
 
     `shift_s` is added to every time stamp; where the container is not `timed`, its time stamps are
-    made up, and the clock is used instead. Every picture is decoded, because each needs the one
-    before it; only those due are converted: RGB at 1080p costs as much as half the decoding.
+    made up, and the clock is used instead. `mode` says what is decoded: with `auto`, of each group
+    of pictures as much as those due need, and a keyframe is taken in place of a picture up to a
+    quarter interval later, because it alone needs no other. Only what is due is converted: RGB at
+    1080p costs as much as half the decoding. Where decoding would be wasted, a picture's time
+    stamp is when its packet was due at the decoder, which is never after it is shown.
     Raises `NoVideo` if there is no video stream; FFmpeg's own errors pass through, for the source
     to translate.
     """
@@ -46,6 +50,7 @@ class VideoReader:
         clock: Clock,
         grid: SampleGrid,
         *,
+        mode: DecodeMode = "auto",
         shift_s: float = 0.0,
         timed: bool = True,
     ) -> None:
@@ -54,14 +59,17 @@ class VideoReader:
             raise NoVideo(f"{url}: it answers, but with no video stream. Check the address's path.")
         self._stream = container.streams.video[0]
         self._stream.codec_context.thread_count = 1  # cameras run beside each other already
-        self._packets: Iterator[av.packet.Packet[av.video.stream.VideoStream]] = container.demux(
-            self._stream
-        )
+        self._packets: Iterator[VideoPacket] = container.demux(self._stream)
+        self._decoder = GopDecoder(self._stream.codec_context)
         self._clock = clock
         self._grid = grid
+        self._mode = mode
         self._shift_s = shift_s
-        self._unstamped = 0 if timed else _UNTIMED_PICTURES  # pictures in a row without a stamp
-        self._decoded: deque[av.video.frame.VideoFrame] = deque()
+        self._unstamped = 0 if timed else _UNTIMED_PICTURES  # packets in a row without a stamp
+        self._ready: deque[Picture] = deque()  # came out of the decoder together
+        self._seeking_since_s: float | None = None  # a picture is due, and not out yet
+        self._last_key_s: float | None = None
+        self._gop_s = 0.0  # between the last two keyframes; 0 while not known
         # A stream may be joined in its middle, where pictures lack what they refer to.
         self._tainted = True
 
@@ -73,42 +81,115 @@ class VideoReader:
 
     def read(self, sample_interval_s: float) -> Picture | None:
         """The next picture; None at the container's end. See `FrameSource.read`."""
-        give_up_s = self._clock.monotonic_s() + _SILENCE_S
-        while not self._decoded:
+        while not self._ready:
             packet = next(self._packets, None)
             if packet is None:
                 return None
-            if not self._decode(packet) or self._clock.monotonic_s() > give_up_s:
-                return Picture(None, damaged=True)
-        return self._picture(self._decoded.popleft(), sample_interval_s)
+            self._ready.extend(self._take(packet, sample_interval_s))
+        return self._ready.popleft()
 
-    def _decode(self, packet: av.packet.Packet[av.video.stream.VideoStream]) -> bool:
+    def _take(self, packet: VideoPacket, interval_s: float) -> list[Picture]:
+        """The packet's picture, or those due that came out with it."""
+        if packet.size == 0:  # FFmpeg's mark of the end
+            return self._decoded(lambda: self._decoder.decode_rest(packet), interval_s)
+        stamp_s = self._stamp_s(packet)
+        self._tainted = packet.is_corrupt or (self._tainted and not packet.is_keyframe)
+        if self._tainted:
+            self._decoder.forget()
+            return [Picture(None, stamp_s, damaged=True)]
+        if packet.is_keyframe:
+            self._measure_gop(packet)
+        if not self._wanted(packet, stamp_s, interval_s):
+            return [Picture(None, stamp_s)]
+        found = self._decoded(lambda: self._decode(packet, interval_s), interval_s)
+        return found or [Picture(None, stamp_s, damaged=self._sought_too_long())]
+
+    def _wanted(self, packet: VideoPacket, stamp_s: float | None, interval_s: float) -> bool:
+        """Whether the packet is to be decoded now; else it is kept, or let go."""
+        if self._mode == "all":
+            self._seeking_since_s = self._seeking_since_s or self._clock.monotonic_s()
+            return True
+        if self._mode == "keyframes" and not packet.is_keyframe:
+            return False
+        if self._seeking_since_s is None:
+            # A keyframe is shown later than it is sent where pictures are sent out of order.
+            at_s = self._at_s(self._seconds(packet.pts) if packet.is_keyframe else stamp_s)
+            early_s = self._early_s(interval_s) if packet.is_keyframe else 0.0
+            if at_s is not None and self._grid.reached(at_s, interval_s, early_s):
+                self._seeking_since_s = self._clock.monotonic_s()
+            elif self._mode == "auto":
+                self._decoder.keep(packet)
+        return self._seeking_since_s is not None
+
+    def _decode(self, packet: VideoPacket, interval_s: float) -> list[VideoFrame]:
+        if self._mode == "keyframes":
+            return self._decoder.decode_alone(packet)
+        pts_s = self._seconds(packet.pts)
+        before_is_due = (
+            pts_s is not None
+            and packet.pts != packet.dts
+            and self._grid.reached(pts_s - self._early_s(interval_s), interval_s)
+        )
+        return self._decoder.decode(packet, afresh=packet.is_keyframe and not before_is_due)
+
+    def _decoded(self, decode: Callable[[], list[VideoFrame]], interval_s: float) -> list[Picture]:
+        """The pictures due of what `decode` gives."""
         try:
-            self._decoded.extend(packet.decode())
+            frames = decode()
         except av.error.FFmpegError:
             # Garbage in one packet; the connection is sound. What follows refers to it.
             self._tainted = True
-            return False
-        self._tainted = self._tainted or packet.is_corrupt
-        return True
+            return [Picture(None, damaged=True)]
+        pictures: list[Picture] = []
+        for frame in frames:
+            if frame.is_corrupt:
+                self._tainted = True
+                return [*pictures, Picture(None, damaged=True)]
+            pts_s = self._seconds(frame.pts) if self._is_timed else None
+            at_s = self._at_s(pts_s)
+            early_s = self._early_s(interval_s) if frame.key_frame else 0.0
+            due = at_s is not None and self._grid.due(at_s, interval_s, early_s)
+            if due or self._mode == "all":
+                self._seeking_since_s = None
+            if due:
+                pictures.append(Picture(_rgb(frame), pts_s))
+        return pictures
 
-    def _picture(self, frame: av.video.frame.VideoFrame, sample_interval_s: float) -> Picture:
-        pts_s = self._stamp_s(frame)
-        self._tainted = frame.is_corrupt or (self._tainted and not frame.key_frame)
-        if self._tainted:
-            return Picture(None, pts_s, damaged=True)
-        at_s = self._clock.monotonic_s() if self._unstamped >= _UNTIMED_PICTURES else pts_s
-        due = at_s is not None and self._grid.due(at_s, sample_interval_s)
-        return Picture(_rgb(frame) if due else None, pts_s)
+    def _measure_gop(self, packet: VideoPacket) -> None:
+        pts_s, last_s = self._seconds(packet.pts), self._last_key_s
+        self._gop_s = pts_s - last_s if pts_s is not None and last_s is not None else 0.0
+        self._last_key_s = pts_s
 
-    def _stamp_s(self, frame: av.video.frame.VideoFrame) -> float | None:
-        if self._unstamped >= _UNTIMED_PICTURES:
+    def _early_s(self, interval_s: float) -> float:
+        """How early a keyframe may be taken. Not if the next one will be in time, too."""
+        if self._mode == "all":
+            return 0.0
+        return min(max(0.0, _EARLY_GOP * self._gop_s), _EARLY * interval_s)
+
+    def _sought_too_long(self) -> bool:
+        since_s = self._seeking_since_s
+        return since_s is not None and self._clock.monotonic_s() - since_s > _SILENCE_S
+
+    @property
+    def _is_timed(self) -> bool:
+        return self._unstamped < _UNTIMED_PICTURES
+
+    def _stamp_s(self, packet: VideoPacket) -> float | None:
+        stamp_s = self._seconds(packet.pts if packet.dts is None else packet.dts)
+        if not self._is_timed:
             return None
-        if frame.pts is None:  # RTSP's first picture may lack it, and two clocks must not mix
-            self._unstamped += 1
+        # RTSP's first packet may lack it, and two clocks must not mix.
+        self._unstamped = 0 if stamp_s is not None else self._unstamped + 1
+        return stamp_s
+
+    def _at_s(self, pts_s: float | None) -> float | None:
+        """The time by which pictures are sampled."""
+        return pts_s if self._is_timed else self._clock.monotonic_s()
+
+    def _seconds(self, ticks: int | None) -> float | None:
+        if ticks is None or self._stream.time_base is None:
             return None
-        self._unstamped = 0
-        return float(frame.time) + self._shift_s
+        return float(ticks * self._stream.time_base) + self._shift_s
 
 
 class Pacer:
@@ -129,7 +210,7 @@ class Pacer:
         return not self._clock.wait(stop, left_s)
 
 
-def _rgb(frame: av.video.frame.VideoFrame) -> Image:
+def _rgb(frame: VideoFrame) -> Image:
     image = np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8)  # [H, W, 3]
     # Phones film sideways and say so; `rotation` is degrees counter-clockwise, and so is rot90.
     return np.ascontiguousarray(np.rot90(image, frame.rotation // 90)) if frame.rotation else image

@@ -22,6 +22,7 @@ from pipelines.errors import (
     Unreachable,
 )
 from pipelines.sources.base import Picture, SampleGrid
+from pipelines.sources.gop import DecodeMode
 from pipelines.sources.reader import Pacer, VideoReader
 from pipelines.sources.url import SourceUrl
 
@@ -47,8 +48,9 @@ _UNTIMED_FORMATS = frozenset({"mpjpeg", "mjpeg"})
 class StreamSource:
     """One RTSP or HTTP camera, over TCP. See `FrameSource`."""
 
-    def __init__(self, url: SourceUrl, clock: Clock) -> None:
+    def __init__(self, url: SourceUrl, clock: Clock, *, decode: DecodeMode = "auto") -> None:
         self._url = url
+        self._decode: DecodeMode = decode
         self._clock = clock
         self._container: av.container.InputContainer | None = None
         self._reader: VideoReader | None = None
@@ -69,7 +71,9 @@ class StreamSource:
         self._container = container
         formats = set(container.format.name.split(","))
         timed = not formats & _UNTIMED_FORMATS
-        self._reader = VideoReader(self._url, container, self._clock, SampleGrid(), timed=timed)
+        self._reader = VideoReader(
+            self._url, container, self._clock, SampleGrid(), mode=self._decode, timed=timed
+        )
         self._pacer = Pacer(self._clock) if formats & _BURSTY_FORMATS else None
 
     def read(self, sample_interval_s: float, stop: threading.Event) -> Picture | None:
