@@ -6,6 +6,7 @@ Knows all parts and the work of none. `build_app` reads from top to bottom as fr
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -13,6 +14,7 @@ import structlog
 from daemon import __version__
 from daemon.config import Config
 from daemon.eventlog import EventLog
+from daemon.lookout import Lookout
 from daemon.mqtt import payloads
 from daemon.mqtt.options import MqttOptions
 from daemon.mqtt.records import CameraEntry, RuleSetting, RuleStatus
@@ -20,7 +22,9 @@ from daemon.mqtt.topics import Topics
 from daemon.outbox import Outbox
 from daemon.publisher import Publisher
 from daemon.reporter import Reporter, Watched
+from daemon.resume import resume
 from daemon.sink import EventSink
+from daemon.store import Store
 from daemon.systemd import Heartbeat, Notifier, Watchdog
 from daemon.workers import Workers
 from pipelines.capture import CaptureWorker
@@ -41,6 +45,7 @@ PUBLISHER_BOUND_S = 30.0
 # Together below the five seconds in which a stop must end.
 INFERENCE_STOP_S = 2.0
 PUBLISHER_STOP_S = 2.6
+STORE_STOP_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,8 @@ class App:
     publisher: Publisher | None
     event_log: EventLog | None
     reporter: Reporter
+    store: Store | None
+    lookout: Lookout | None
 
     def run(self, watchdog: Watchdog, notifier: Notifier) -> int:
         """Start the threads, report until `workers.ended` is set, stop them; the exit code.
@@ -65,6 +72,8 @@ class App:
         stuck read, is left behind.
         """
         stop, stop_publishing = threading.Event(), threading.Event()
+        if self.store is not None:
+            self.workers.start("store", self.store.keep, stop)
         if self.publisher is not None:
             self.workers.start("publisher", self.publisher.run, stop_publishing)
         for name, capture in self.captures.items():
@@ -76,6 +85,8 @@ class App:
         notifier.ready()
         while not self.clock.wait(self.workers.ended, TICK_S):
             notifier.status(self.reporter.report())
+            if self.lookout is not None:
+                self.lookout.look()
             watchdog.check(self._heartbeats(), self.clock.monotonic_s())
         notifier.stopping()
         self._stop(stop, stop_publishing)
@@ -91,9 +102,17 @@ class App:
             left += self.workers.join(PUBLISHER_STOP_S, "publisher")
         if self.event_log is not None:
             self.event_log.close()
+        self._close_store()
         structlog.get_logger(__name__).info(
             "daemon.stopped", failed=self.workers.failed, left_behind=list(left)
         )
+
+    def _close_store(self) -> None:
+        """Not under a thread that still writes: a store that is not closed loses nothing."""
+        if self.lookout is not None:
+            self.lookout.end()
+        if self.store is not None and not self.workers.join(STORE_STOP_S, "inference", "store"):
+            self.store.close()
 
     def _heartbeats(self) -> list[Heartbeat]:
         beats = [
@@ -107,11 +126,17 @@ class App:
         return beats
 
 
-def build_app(config: Config, model: VideoModel, mqtt: MqttOptions | None, clock: Clock) -> App:
+def build_app(
+    config: Config,
+    model: VideoModel,
+    mqtt: MqttOptions | None,
+    clock: Clock,
+    store: Store | None = None,
+) -> App:
     """Join the parts that `config` asks for; nothing runs yet.
 
-    `mqtt` is where the broker is, None for no broker. Raises `SmolwatchError` for a source
-    address that nothing reads.
+    `mqtt` is where the broker is, None for no broker; nor is there a store where that is None.
+    Raises `SmolwatchError` for a source address that nothing reads.
     """
     enabled = {name: camera for name, camera in config.cameras.items() if camera.enabled}
     sources = {name: open_source(camera.source, clock) for name, camera in enabled.items()}
@@ -130,18 +155,21 @@ def build_app(config: Config, model: VideoModel, mqtt: MqttOptions | None, clock
     topics = Topics(config.mqtt.base_topic if config.mqtt else "smolwatch")
     outbox = Outbox(clock) if mqtt is not None else None
     event_log = EventLog(config.log.events) if config.log.events else None
-    sink = EventSink(clock, topics, event_log, outbox)
+    sink = EventSink(clock, topics, event_log, outbox, store)
     watches = {name: _watch(config, name) for name in enabled}
     inference = InferenceWorker(model, scheduler, watches, sink, clock, new_ulid)
     publisher = Publisher(outbox, mqtt, clock) if outbox is not None and mqtt else None
     watched = Watched(captures, rings, scheduler, inference)
     reporter = Reporter(topics, outbox, publisher, watched, clock)
+    if store is not None:
+        resume(store, {name: watch.book for name, watch in watches.items()}, inference, clock)
+    lookout = Lookout(store, captures, scheduler, clock) if store is not None else None
     if outbox is not None:
-        for message in _first_messages(config, topics, model, clock):
+        for message in _first_messages(config, topics, model, watches, clock):
             outbox.put(message)
     return App(
         config, clock, Workers(), sources, captures, scheduler, inference, publisher, event_log,
-        reporter,
+        reporter, store, lookout,
     )  # fmt: skip
 
 
@@ -153,9 +181,16 @@ def _watch(config: Config, name: str) -> Watch:
 
 
 def _first_messages(
-    config: Config, topics: Topics, model: VideoModel, clock: Clock
+    config: Config,
+    topics: Topics,
+    model: VideoModel,
+    watches: Mapping[str, Watch],
+    clock: Clock,
 ) -> list[payloads.Message]:
-    """What is known at the start. Rules begin OFF, whatever an earlier run left retained."""
+    """What is known at the start. Rules are OFF, whatever an earlier run left retained.
+
+    All but those whose incidents go on, see `daemon.resume`.
+    """
     entries = [
         CameraEntry(name, str(camera.source), tuple(r.name for r in config.rules_for(name)))
         for name, camera in config.cameras.items()
@@ -178,13 +213,14 @@ def _first_messages(
             )
         )
         messages.append(payloads.availability(topics, name, online=False))
-        messages += [
-            payloads.rule_state(
-                topics,
-                name,
-                rule.name,
-                RuleStatus(on=False, incident_id=None, since=now, score=None),
+        found = watches[name].book.open_incidents if name in watches else {}
+        for rule in rules:
+            incident = found.get(rule.name)
+            status = RuleStatus(
+                on=incident is not None,
+                incident_id=incident.incident_id if incident else None,
+                since=now - (clock.monotonic_s() - incident.since_s) if incident else now,
+                score=None,
             )
-            for rule in rules
-        ]
+            messages.append(payloads.rule_state(topics, name, rule.name, status))
     return messages

@@ -10,8 +10,9 @@ import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 from pydantic.json_schema import GenerateJsonSchema
 
 from daemon import config_checks as checks
@@ -25,6 +26,7 @@ from daemon.config_sections import (
     RuleConfig,
     Section,
     Slug,
+    StoreConfig,
 )
 from daemon.config_yaml import Document, read_yaml
 from daemon.secrets import Secrets
@@ -45,6 +47,11 @@ class Config(Section):
         default={}, description="alert rules, each indented under a name of its own"
     )
     log: LogConfig = LogConfig()
+    store: Annotated[StoreConfig | None, BeforeValidator(checks.none_if_off)] = Field(
+        default=StoreConfig(),
+        description="`off` for none: then nothing is remembered, and `why` has no answer",
+        json_schema_extra=checks.off_instead_of_null,
+    )
 
     @property
     def secret_values(self) -> tuple[str, ...]:

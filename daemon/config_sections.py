@@ -26,6 +26,7 @@ from daemon import config_broker as mqtt
 from daemon import config_checks as checks
 from daemon.mqtt.options import MqttOptions
 from pipelines.rules import Debounce, Rule
+from pipelines.sources.base import DecodeMode
 from pipelines.sources.url import SourceUrl
 from pipelines.types import Severity
 from pipelines.window_plan import WindowPlan
@@ -254,3 +255,16 @@ class LogConfig(Section):
 
     events: Path | None = Field(default=None, description="file of events, one JSON object a line")
     level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class StoreConfig(Section):
+    """What is remembered: events, answers and words, bounded by age and size."""
+
+    path: Path | None = Field(
+        default=None,
+        description="left out: smolwatch.db in the service's state directory; without one, none",
+    )
+    max_age_days: Annotated[float, Field(strict=True, gt=0, le=3650)] = 30.0
+    max_bytes: Annotated[Count, Field(ge=10_000_000)] = Field(
+        default=1_000_000_000, description="beyond this the oldest goes, events last"
+    )

@@ -10,6 +10,7 @@ import os
 import signal
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import structlog
 
@@ -17,8 +18,9 @@ from daemon.app import App, build_app
 from daemon.config import Config
 from daemon.mqtt.embedded import EmbeddedBroker
 from daemon.mqtt.options import MqttOptions
+from daemon.store import Limits, Store
 from daemon.systemd import Notifier, Watchdog, watchdog_interval_s
-from pipelines.clock import SystemClock
+from pipelines.clock import Clock, SystemClock
 from pipelines.smolvlm2.model import from_name
 from pipelines.types import VideoModel
 
@@ -33,10 +35,29 @@ def serve(config: Config, env: Mapping[str, str], host_name: str) -> int:
     model = load_model(config)
     with contextlib.ExitStack() as stack:
         mqtt = mqtt_options(config, host_name, stack)
-        app = build_app(config, model, mqtt, SystemClock())
+        clock = SystemClock()
+        store = open_store(config, env, clock)
+        app = build_app(config, model, mqtt, clock, store)
         _end_on_signals(app)
         watchdog = Watchdog(notifier, watchdog_interval_s(env, os.getpid()))
         return app.run(watchdog, notifier)
+
+
+def open_store(config: Config, env: Mapping[str, str], clock: Clock) -> Store | None:
+    """The store that the configuration names, or the service's own. Raises `StoreError`."""
+    if config.store is None:
+        return None
+    path = config.store.path
+    if path is None:
+        folder = env.get("STATE_DIRECTORY", "").partition(":")[0]
+        if not folder:
+            structlog.get_logger(__name__).info(
+                "store.none", hint="name a file in store.path, and `smolwatch why` has answers"
+            )
+            return None
+        path = Path(folder) / "smolwatch.db"
+    limits = Limits(config.store.max_age_days * 86_400.0, config.store.max_bytes)
+    return Store(path, limits, clock)
 
 
 def load_model(config: Config) -> VideoModel:
