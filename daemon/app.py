@@ -139,7 +139,10 @@ def build_app(
     Raises `SmolwatchError` for a source address that nothing reads.
     """
     enabled = {name: camera for name, camera in config.cameras.items() if camera.enabled}
-    sources = {name: open_source(camera.source, clock) for name, camera in enabled.items()}
+    sources = {
+        name: open_source(camera.source, clock, decode=camera.decode)
+        for name, camera in enabled.items()
+    }
     rings = {name: FrameRing(camera.plan().ring_capacity) for name, camera in enabled.items()}
     captures = {
         name: CaptureWorker(

@@ -183,6 +183,11 @@ class CameraConfig(Section):
     )
     enabled: bool = True
     window: WindowConfig = WindowConfig()
+    decode: DecodeMode = Field(
+        default="auto",
+        description="auto: as much as sampled frames need; keyframes: only keyframes, and only "
+        "they are sampled; all: everything",
+    )
     gate: Literal["always", "motion"] = Field(
         default="motion", description="motion: only windows in which something moved are run"
     )

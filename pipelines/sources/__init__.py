@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from pipelines.clock import Clock
 from pipelines.errors import SourceError
-from pipelines.sources.base import FrameSource, Picture, SampleGrid
-from pipelines.sources.gop import DecodeMode
+from pipelines.sources.base import DecodeMode, FrameSource, Picture, SampleGrid
 from pipelines.sources.url import SourceUrl
 
 __all__ = ["DecodeMode", "FrameSource", "Picture", "SampleGrid", "SourceUrl", "open_source"]

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from pipelines.sources.url import SourceUrl
 from pipelines.types import Image
+
+# auto: what sampled pictures need; all: everything; keyframes: keyframes, and sample only those.
+DecodeMode = Literal["auto", "all", "keyframes"]
 
 _GRID_TOLERANCE_S = 0.01  # time stamps are rounded to 1/90000 s or to whole milliseconds
 _GRID_RESTART = 2  # intervals; a larger gap, either way, is a jump and not a late frame

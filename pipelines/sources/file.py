@@ -14,8 +14,7 @@ import av.error
 
 from pipelines.clock import Clock
 from pipelines.errors import AccessDenied, NotFound, NoVideo, SourceError
-from pipelines.sources.base import Picture, SampleGrid
-from pipelines.sources.gop import DecodeMode
+from pipelines.sources.base import DecodeMode, Picture, SampleGrid
 from pipelines.sources.reader import Pacer, VideoReader
 from pipelines.sources.url import SourceUrl, local_path
 

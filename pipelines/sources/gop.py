@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import av.error
 import av.packet
@@ -15,8 +15,6 @@ import av.video.codeccontext
 import av.video.frame
 import av.video.stream
 
-# auto: what sampled pictures need; all: everything; keyframes: keyframes, and sample only those.
-DecodeMode = Literal["auto", "all", "keyframes"]
 VideoPacket: TypeAlias = "av.packet.Packet[av.video.stream.VideoStream]"
 
 # What waits of one group of pictures. More is decoded as it comes: a camera with a keyframe a

@@ -17,8 +17,8 @@ from av.video.frame import VideoFrame
 
 from pipelines.clock import Clock
 from pipelines.errors import NoVideo
-from pipelines.sources.base import Picture, SampleGrid
-from pipelines.sources.gop import DecodeMode, GopDecoder, VideoPacket
+from pipelines.sources.base import DecodeMode, Picture, SampleGrid
+from pipelines.sources.gop import GopDecoder, VideoPacket
 from pipelines.sources.url import SourceUrl
 from pipelines.types import Image
 

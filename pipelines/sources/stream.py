@@ -21,8 +21,7 @@ from pipelines.errors import (
     Stalled,
     Unreachable,
 )
-from pipelines.sources.base import Picture, SampleGrid
-from pipelines.sources.gop import DecodeMode
+from pipelines.sources.base import DecodeMode, Picture, SampleGrid
 from pipelines.sources.reader import Pacer, VideoReader
 from pipelines.sources.url import SourceUrl
 
