@@ -230,6 +230,7 @@ def test_real_footage_flows_for_a_minute_and_again_after_the_server_was_killed(
         Subscriber(broker.port, "smolwatch/#") as listener,
         daemon(tmp_path, config(broker.port, {"road": road.url, "door": door.url})) as running,
     ):
+        wait_until(lambda: running.said("READY=1"), "READY for systemd", 60)
         for name in ("road", "door"):
             listener.wait_for_state(f"smolwatch/{name}/availability", "online")
         wait_until(lambda: windows_run(listener, "road") >= 50, "windows for a minute", 120)
