@@ -161,12 +161,12 @@ def build_app(
     sink = EventSink(clock, topics, event_log, outbox, store)
     watches = {name: _watch(config, name) for name in enabled}
     inference = InferenceWorker(model, scheduler, watches, sink, clock, new_ulid)
-    publisher = Publisher(outbox, mqtt, clock) if outbox is not None and mqtt else None
-    watched = Watched(captures, rings, scheduler, inference)
-    reporter = Reporter(topics, outbox, publisher, watched, clock)
     if store is not None:
         resume(store, {name: watch.book for name, watch in watches.items()}, inference, clock)
     lookout = Lookout(store, captures, scheduler, clock) if store is not None else None
+    publisher = Publisher(outbox, mqtt, clock) if outbox is not None and mqtt else None
+    watched = Watched(captures, rings, scheduler, inference)
+    reporter = Reporter(topics, outbox, publisher, watched, clock)
     if outbox is not None:
         for message in _first_messages(config, topics, model, watches, clock):
             outbox.put(message)
