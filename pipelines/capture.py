@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from pipelines.clock import Clock
-from pipelines.errors import SourceError, Stalled
+from pipelines.errors import NoKeyframe, SourceError, Stalled
 from pipelines.motion import MotionMeter
 from pipelines.ring import FrameRing
 from pipelines.sources.base import FrameSource, Picture
@@ -22,6 +22,7 @@ from pipelines.vitals import STALL_S, CameraHealth, Vitals
 __all__ = ["CameraHealth", "CaptureWorker", "scale_to_edge"]
 
 _SUSTAINED_S = 5.0  # pictures for so long, and the next failure starts with a short wait again
+_KEYFRAME_S = 30.0  # "smart" codecs send a keyframe so rarely, and a new connection brings none
 _BACKOFF_STEPS = 16.0  # the first wait is this part of its cap: 0.25 s of 4 s, 3.75 s of 60 s
 _PTS_BACK_S = 0.5  # cameras nudge their time stamps; more than this is a clock that was set
 _PTS_AHEAD_S = 3.0  # beyond the time that really passed
@@ -59,6 +60,7 @@ class CaptureWorker:
         self._epoch = -1
         self._seq = -1
         self._opened_s = 0.0
+        self._sound = False  # whether a sound picture came over this connection
         self._newest_s = 0.0  # of the newest sound picture of this connection
         self._newest_pts_s: float | None = None
         self._shape: tuple[int, ...] = ()
@@ -104,28 +106,44 @@ class CaptureWorker:
         self._epoch += 1
         self._opened_s = self._newest_s = self._clock.monotonic_s()
         self._newest_pts_s = None
+        self._sound = False
 
     def _admit(self, picture: Picture) -> None:
         now_s = self._clock.monotonic_s()  # after the read: that is when the picture was here
         self.heartbeat_s = now_s
         if picture.damaged:
             self._vitals.damaged()
-            if now_s - self._newest_s > STALL_S:
-                raise Stalled(
-                    f"{self._source.url}: only damaged pictures for {STALL_S:.0f} s. "
-                    "Is the network link too weak, or the camera's keyframe interval too long?"
-                )
+            self._bear_damage(now_s)
             return
-        self._vitals.arrived(now_s)
+        self._sound = True
+        self._vitals.arrived(now_s, lag_s=picture.lag_s, skipped=picture.skipped)
         if now_s - self._opened_s >= _SUSTAINED_S:
             self._failures = 0
         if self._jumped(picture.pts_s, now_s):
             self._epoch += 1
         self._newest_s, self._newest_pts_s = now_s, picture.pts_s
         if picture.image is not None:
-            self._sample(picture.image, now_s)
+            self._sample(picture.image, picture.camera_time, now_s)
 
-    def _sample(self, image: Image, now_s: float) -> None:
+    def _bear_damage(self, now_s: float) -> None:
+        """A connection without a sound picture is given up, before its first one not so soon."""
+        silent_s = now_s - self._newest_s
+        if self._sound and silent_s > STALL_S:
+            raise Stalled(
+                f"{self._source.url}: only damaged pictures for {STALL_S:.0f} s. "
+                "Is the network link too weak, or the camera's keyframe interval too long?"
+            )
+        if not self._sound and silent_s > STALL_S:
+            error = NoKeyframe(
+                f"{self._source.url}: pictures come, but no keyframe to begin with. Set the "
+                "camera's keyframe (I-frame) interval to 1 or 2 s, and turn off its smart codec "
+                "(H.264+, H.265+)."
+            )
+            if silent_s > _KEYFRAME_S:
+                raise error
+            self._vitals.troubled(error, now_s)
+
+    def _sample(self, image: Image, camera_time: float | None, now_s: float) -> None:
         if self._shape and image.shape != self._shape:
             self._epoch += 1
         self._shape = image.shape
@@ -139,9 +157,10 @@ class CaptureWorker:
             wall_time=self._clock.wall_time(),
             image=small,
             motion=self._motion.score(small),
+            camera_time=camera_time,
         )
         self._ring.put(frame)
-        self._vitals.sampled(image.shape[1], image.shape[0], now_s)
+        self._vitals.sampled(frame, image.shape[1], image.shape[0])
 
     def _jumped(self, pts_s: float | None, now_s: float) -> bool:
         """Whether the camera's clock was set, so that what came before is not what came just now.

@@ -16,6 +16,7 @@ import structlog
 
 from pipelines.errors import SourceError, Stalled
 from pipelines.sources.url import SourceUrl
+from pipelines.types import Frame
 
 CameraState = Literal["connecting", "online", "offline", "ended"]
 
@@ -42,6 +43,9 @@ class CameraHealth:
     frames_damaged: int
     frames_sampled: int
     reconnects: Mapping[str, int] = field(default_factory=dict)  # cause -> how often
+    frames_skipped: int = 0  # of the sound ones, those passed over undecoded, to catch up
+    lag_s: float | None = None  # how late pictures are read; None where they carry no time stamps
+    clock_ahead_s: float | None = None  # the camera's clock before ours, less the way of a picture
 
 
 class Vitals:
@@ -56,14 +60,18 @@ class Vitals:
         self._since_s = now_s
         self._newest_s: float | None = None
         self._size_px = (0, 0)  # width, height
+        self._lag_s: float | None = None
+        self._clock_ahead_s: float | None = None
         self._counts: Counter[str] = Counter()
         self._reconnects: Counter[str] = Counter()
         self._arrived = _Rate()
         self._sampled = _Rate()
 
-    def arrived(self, now_s: float) -> None:
-        """A sound picture came."""
+    def arrived(self, now_s: float, *, lag_s: float | None = None, skipped: bool = False) -> None:
+        """A sound picture came, `lag_s` later than it could have, and perhaps was passed over."""
         with self._lock:
+            self._lag_s = lag_s
+            self._counts["skipped"] += skipped
             self._newest_s = now_s
             self._arrived.add(now_s)
             self._counts["in"] += 1
@@ -74,11 +82,19 @@ class Vitals:
         with self._lock:
             self._counts["damaged"] += 1
 
-    def sampled(self, width_px: int, height_px: int, now_s: float) -> None:
-        """A picture of this size, as the camera sent it, went into the ring."""
+    def troubled(self, error: SourceError, now_s: float) -> None:
+        """The connection stands, and is no use so far."""
+        with self._lock:
+            self._turn("offline", error, now_s)
+
+    def sampled(self, frame: Frame, width_px: int, height_px: int) -> None:
+        """A frame of this size, as the camera sent it, went into the ring."""
         with self._lock:
             self._size_px = (width_px, height_px)
-            self._sampled.add(now_s)
+            self._clock_ahead_s = None
+            if frame.camera_time is not None:
+                self._clock_ahead_s = frame.camera_time - frame.wall_time
+            self._sampled.add(frame.captured_s)
             self._counts["sampled"] += 1
 
     def lost(self, error: SourceError, now_s: float) -> None:
@@ -97,9 +113,11 @@ class Vitals:
         with self._lock:
             age_s = None if self._newest_s is None else now_s - self._newest_s
             state, error, since_s = self._state, self._error, self._since_s
-            if state == "online" and age_s is not None and age_s > STALL_S:
-                state, since_s = "offline", now_s - age_s + STALL_S
-                error = Stalled(f"{self._url}: no picture for {age_s:.0f} s.")
+            # Since the newest picture, or where there was none yet, since the first attempt.
+            silent_s = now_s - since_s if age_s is None else age_s
+            if state in {"online", "connecting"} and silent_s > STALL_S:
+                state, since_s = "offline", now_s - silent_s + STALL_S
+                error = Stalled(f"{self._url}: no picture for {silent_s:.0f} s.")
             return CameraHealth(
                 camera=self._camera,
                 url=str(self._url),
@@ -116,6 +134,9 @@ class Vitals:
                 frames_damaged=self._counts["damaged"],
                 frames_sampled=self._counts["sampled"],
                 reconnects=MappingProxyType(dict(self._reconnects)),
+                frames_skipped=self._counts["skipped"],
+                lag_s=self._lag_s,
+                clock_ahead_s=self._clock_ahead_s,
             )
 
     def _turn(self, state: CameraState, error: SourceError | None, now_s: float) -> None:

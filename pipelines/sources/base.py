@@ -33,7 +33,7 @@ class Picture:
     damaged: bool = False  # decoded from broken or missing packets: never sampled
     camera_time: float | None = None  # Unix seconds by the camera's own clock, where it sends it
     lag_s: float | None = None  # how much later it was read than it could have been, if known
-    skipped: int = 0  # pictures before it that were passed over undecoded, to catch up
+    skipped: bool = False  # passed over undecoded, to catch up
 
 
 class FrameSource(Protocol):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import av
 import av.container
@@ -18,7 +19,10 @@ from av.video.frame import VideoFrame
 from pipelines.clock import Clock
 from pipelines.errors import NoVideo
 from pipelines.sources.base import DecodeMode, Picture, SampleGrid
+from pipelines.sources.camera_clock import CameraClock
+from pipelines.sources.frame_num import LOOK_BYTES, FrameNumbers
 from pipelines.sources.gop import GopDecoder, VideoPacket
+from pipelines.sources.lag import Lag
 from pipelines.sources.url import SourceUrl
 from pipelines.types import Image
 
@@ -38,7 +42,8 @@ class VideoReader:
     of pictures as much as those due need, and a keyframe is taken in place of a picture up to a
     quarter interval later, because it alone needs no other. Only what is due is converted: RGB at
     1080p costs as much as half the decoding. Where decoding would be wasted, a picture's time
-    stamp is when its packet was due at the decoder, which is never after it is shown.
+    stamp is when its packet was due at the decoder, which is never after it is shown. What is
+    `live` and read too late is passed over undecoded, up to the newest keyframe.
     Raises `NoVideo` if there is no video stream; FFmpeg's own errors pass through, for the source
     to translate.
     """
@@ -53,6 +58,7 @@ class VideoReader:
         mode: DecodeMode = "auto",
         shift_s: float = 0.0,
         timed: bool = True,
+        live: bool = False,
     ) -> None:
         # A bad SDP opens well and then has no streams at all.
         if not container.streams.video:
@@ -65,6 +71,11 @@ class VideoReader:
         self._grid = grid
         self._mode = mode
         self._shift_s = shift_s
+        self._live = live
+        self._lag = Lag()
+        self._camera_clock = CameraClock()
+        codec = self._stream.codec_context
+        self._numbers = FrameNumbers(codec.extradata or b"") if codec.name == "h264" else None
         self._unstamped = 0 if timed else _UNTIMED_PICTURES  # packets in a row without a stamp
         self._ready: deque[Picture] = deque()  # came out of the decoder together
         self._seeking_since_s: float | None = None  # a picture is due, and not out yet
@@ -86,14 +97,26 @@ class VideoReader:
             if packet is None:
                 return None
             self._ready.extend(self._take(packet, sample_interval_s))
-        return self._ready.popleft()
+        picture = self._ready.popleft()
+        return replace(
+            picture,
+            camera_time=self._camera_clock.at(picture.pts_s),
+            lag_s=self._lag.behind_s,
+            skipped=self._lag.catching_up and picture.image is None,
+        )
 
     def _take(self, packet: VideoPacket, interval_s: float) -> list[Picture]:
         """The packet's picture, or those due that came out with it."""
         if packet.size == 0:  # FFmpeg's mark of the end
             return self._decoded(lambda: self._decoder.decode_rest(packet), interval_s)
         stamp_s = self._stamp_s(packet)
-        self._tainted = packet.is_corrupt or (self._tainted and not packet.is_keyframe)
+        self._camera_clock.note(packet, self._seconds(packet.pts))
+        if self._live:
+            self._lag.arrived(stamp_s, self._clock.monotonic_s())
+        lost = self._numbers is not None and self._numbers.follow(
+            bytes(memoryview(packet)[:LOOK_BYTES])
+        )
+        self._tainted = packet.is_corrupt or lost or (self._tainted and not packet.is_keyframe)
         if self._tainted:
             self._decoder.forget()
             return [Picture(None, stamp_s, damaged=True)]
@@ -106,6 +129,11 @@ class VideoReader:
 
     def _wanted(self, packet: VideoPacket, stamp_s: float | None, interval_s: float) -> bool:
         """Whether the packet is to be decoded now; else it is kept, or let go."""
+        if (
+            self._lag.catching_up
+        ):  # up to the newest keyframe, that is: it takes the place of all kept
+            self._decoder.keep(packet)
+            return False
         if self._mode == "all":
             self._seeking_since_s = self._seeking_since_s or self._clock.monotonic_s()
             return True

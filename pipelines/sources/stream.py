@@ -70,10 +70,17 @@ class StreamSource:
         self._container = container
         formats = set(container.format.name.split(","))
         timed = not formats & _UNTIMED_FORMATS
+        bursty = bool(formats & _BURSTY_FORMATS)
         self._reader = VideoReader(
-            self._url, container, self._clock, SampleGrid(), mode=self._decode, timed=timed
+            self._url,
+            container,
+            self._clock,
+            SampleGrid(),
+            mode=self._decode,
+            timed=timed,
+            live=timed and not bursty,
         )
-        self._pacer = Pacer(self._clock) if formats & _BURSTY_FORMATS else None
+        self._pacer = Pacer(self._clock) if bursty else None
 
     def read(self, sample_interval_s: float, stop: threading.Event) -> Picture | None:
         """See `FrameSource.read`."""
