@@ -93,7 +93,8 @@ def driveway(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def config(broker_port: int, cameras: dict[str, str], rules: str = "") -> str:
-    lines = [f"mqtt: {{broker: '127.0.0.1:{broker_port}'}}", "cameras:"]
+    mqtt = f"mqtt: {{broker: '127.0.0.1:{broker_port}'}}"
+    lines = [mqtt, "model: {threads: 1}", "cameras:"]
     for name, url in cameras.items():
         lines += [
             f"  {name}:",
@@ -218,6 +219,7 @@ def test_a_wrong_configuration_ends_with_78_and_says_where(tmp_path: Path) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.skipif(not FOOTAGE.is_dir(), reason="the real clips are not beside this checkout")
 def test_real_footage_flows_for_a_minute_and_again_after_the_server_was_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
