@@ -38,6 +38,9 @@ app = typer.Typer(
 scene_app = typer.Typer(help="Procedural scenes: cameras that need no hardware.")
 app.add_typer(scene_app, name="scene", no_args_is_help=True)
 
+bench_app = typer.Typer(help="Measurements on this machine.")
+app.add_typer(bench_app, name="bench", no_args_is_help=True)
+
 ConfigOption = Annotated[Path, typer.Option("-c", "--config", help="the configuration file")]
 
 
@@ -192,3 +195,26 @@ def scene_render(
 
 if __name__ == "__main__":
     main()
+
+
+@bench_app.command("capture")
+def bench_capture(
+    seconds: Annotated[int, typer.Option(min=4, max=600, help="length of the drawn video")] = 20,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="one line of JSON")] = False,
+) -> None:
+    """Measure what watching a camera costs, against reading every frame with OpenCV."""
+    from daemon import bench_capture as bench
+    from daemon import logs
+
+    logs.setup(level="warning")
+    costs = []
+    if not as_json:
+        typer.echo(f"{'camera':<9}{'reads':<11}{'CPU s per hour':>15}{'of OpenCV':>11}")
+    for cost in bench.bench_capture(seconds):
+        costs.append(cost)
+        if not as_json:
+            figures = f"{cost.cpu_s_per_hour:>15.0f}{cost.of_opencv:>11.2f}"
+            typer.echo(f"{cost.camera:<9}{cost.reader:<11}{figures}")
+    if as_json:
+        typer.echo(json.dumps(bench.as_json(costs)))
