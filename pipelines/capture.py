@@ -23,6 +23,7 @@ from pipelines.vitals import STALL_S, CameraHealth, Vitals
 __all__ = ["CameraHealth", "CaptureWorker", "scale_to_edge"]
 
 _SUSTAINED_S = 5.0  # pictures for so long, and the next failure starts with a short wait again
+_NO_KEYFRAME_S = 5.0  # before a silence is called a stall
 _KEYFRAME_S = 30.0  # "smart" codecs send a keyframe so rarely, and a new connection brings none
 _BACKOFF_STEPS = 16.0  # the first wait is this part of its cap: 0.25 s of 4 s, 3.75 s of 60 s
 _PTS_BACK_S = 0.5  # cameras nudge their time stamps; more than this is a clock that was set
@@ -135,7 +136,7 @@ class CaptureWorker:
                 f"{self._source.url}: only damaged pictures for {STALL_S:.0f} s. "
                 "Is the network link too weak, or the camera's keyframe interval too long?"
             )
-        if not self._sound and silent_s > STALL_S:
+        if not self._sound and silent_s > _NO_KEYFRAME_S:
             error = NoKeyframe(
                 f"{self._source.url}: pictures come, but no keyframe to begin with. Set the "
                 "camera's keyframe (I-frame) interval to 1 or 2 s, and turn off its smart codec "

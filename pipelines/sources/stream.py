@@ -27,6 +27,7 @@ from pipelines.sources.url import SourceUrl
 
 # Seconds to open, seconds for a read. FFmpeg retries once, so the error comes after twice that.
 _TIMEOUT_S = (5.0, 3.0)
+_LATE = 0.9  # of a time-out: an error that comes so late is no other
 _COMMON_OPTIONS = {
     "user_agent": "smolwatch",
     # Half a second to look at the stream, and no frame-rate probing: the first picture comes
@@ -103,30 +104,42 @@ class StreamSource:
             self._container = None
 
     def _connect(self) -> av.container.InputContainer | SourceError:
+        begun_s = self._clock.monotonic_s()
         try:
             return av.open(self._url.secret, options=self._options(), timeout=_TIMEOUT_S)
         except (av.error.FFmpegError, OSError, ValueError) as exc:
-            return _opening_error(self._url, exc)
+            waited_s = self._clock.monotonic_s() - begun_s
+            return _opening_error(self._url, exc, late=waited_s >= _LATE * _TIMEOUT_S[0])
 
     def _next(self, reader: VideoReader, sample_interval_s: float) -> Picture | SourceError | None:
+        begun_s = self._clock.monotonic_s()
         try:
             return reader.read(sample_interval_s)
         except (av.error.FFmpegError, OSError) as exc:
-            return _reading_error(self._url, exc)
+            waited_s = self._clock.monotonic_s() - begun_s
+            return _reading_error(self._url, exc, late=waited_s >= _LATE * _TIMEOUT_S[1])
 
     def _options(self) -> dict[str, str]:
         rtsp = self._url.scheme in {"rtsp", "rtsps"}
         return _COMMON_OPTIONS | (_RTSP_OPTIONS if rtsp else {})
 
 
-def _opening_error(url: SourceUrl, exc: Exception) -> SourceError:
-    """What FFmpeg's error while opening means. Its text is left out but for `strerror`."""
+def _opening_error(url: SourceUrl, exc: Exception, *, late: bool) -> SourceError:
+    """What FFmpeg's error while opening means. Its text is left out but for `strerror`.
+
+    `late`: it came at the time-out, and says that, whatever it is called (a camera that accepts
+    and never answers gives "invalid data").
+    """
     if isinstance(exc, av.error.HTTPUnauthorizedError | av.error.HTTPForbiddenError):
         return AuthFailed(f"{url}: wrong user name or password. Check both with a video player.")
     if isinstance(exc, av.error.HTTPNotFoundError):
         return NotFound(
             f"{url}: the camera answers, but not at this path (404). "
             "Its manual or its ONVIF page names the stream's path."
+        )
+    if late:
+        return Unreachable(
+            f"{url}: no answer in time. Check that it is a camera, and not another machine or port."
         )
     if isinstance(exc, av.error.HTTPError | av.error.InvalidDataError | av.error.LookupError):
         return NoVideo(f"{url}: the answer holds no video ({_reason(url, exc)}). Check the path.")
@@ -136,9 +149,9 @@ def _opening_error(url: SourceUrl, exc: Exception) -> SourceError:
     )
 
 
-def _reading_error(url: SourceUrl, exc: Exception) -> SourceError:
-    """What FFmpeg's error in mid-stream means."""
-    if isinstance(exc, av.error.ExitError | TimeoutError):
+def _reading_error(url: SourceUrl, exc: Exception, *, late: bool) -> SourceError:
+    """What FFmpeg's error in mid-stream means; see `_opening_error` for `late`."""
+    if late or isinstance(exc, av.error.ExitError | TimeoutError):
         return Stalled(f"{url}: connected, but nothing arrives any more.")
     return EndOfStream(f"{url}: the connection broke ({_reason(url, exc)}).")
 

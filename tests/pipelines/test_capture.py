@@ -5,28 +5,24 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from pipelines.capture import CaptureWorker, scale_to_edge
-from pipelines.clock import Clock, SystemClock
+from pipelines.capture import scale_to_edge
 from pipelines.errors import AuthFailed, EndOfStream, SourceError, Unreachable
 from pipelines.ring import FrameRing
-from pipelines.sources import FrameSource, Picture, SourceUrl, open_source
+from pipelines.sources import Picture, SourceUrl, open_source
 from pipelines.types import Image
 from pipelines.vitals import STALL_S, CameraHealth
+from tests.cameras import PATIENCE_S, in_state, running, until, worker_of
 from tests.fakes import FakeClock, FakeSource
 from tests.h264 import read_number, write_numbered_clip
 from tests.rtsp_auth import Login
 from tests.rtsp_server import RtspServer
-
-PATIENCE_S = 30.0  # far longer than anything here takes on an idle machine
 
 
 @pytest.fixture(scope="module")
@@ -36,49 +32,6 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def picture(pts_s: float | None = None, size: tuple[int, int] = (12, 16)) -> Picture:
     return Picture(np.zeros((*size, 3), np.uint8), pts_s)
-
-
-def worker_of(
-    source: FrameSource, clock: Clock, ring: FrameRing | None = None, interval_s: float = 1.0
-) -> CaptureWorker:
-    return CaptureWorker(
-        "door",
-        source,
-        ring or FrameRing(64),
-        clock,
-        sample_interval_s=interval_s,
-        frame_edge_px=64,
-        seed=7,
-    )
-
-
-@contextmanager
-def running(url: str, ring: FrameRing) -> Iterator[tuple[CaptureWorker, threading.Event]]:
-    """A worker on a real source, in a thread as the daemon starts it."""
-    clock = SystemClock()
-    worker = worker_of(open_source(SourceUrl(url), clock), clock, ring, interval_s=0.2)
-    stop = threading.Event()
-    thread = threading.Thread(target=worker.run, args=(stop,), daemon=True)
-    thread.start()
-    try:
-        yield worker, stop
-    finally:
-        stop.set()
-        thread.join(PATIENCE_S)
-        assert not thread.is_alive()
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for `condition`, and fail if it never comes."""
-    end_s = time.monotonic() + PATIENCE_S
-    pause = threading.Event()
-    while not condition():
-        assert time.monotonic() < end_s, "it never came"
-        pause.wait(0.02)
-
-
-def in_state(worker: CaptureWorker, state: str) -> Callable[[], bool]:
-    return lambda: worker.health().state == state
 
 
 # The straight path
