@@ -138,7 +138,8 @@ def describe(
     loaded = _load(config) if config is not None else None
     questions = list(ask or [])
     if loaded is not None:
-        questions += [rule.ask for rule in loaded.rules.values()]
+        made = (rule.made(name) for name, rule in loaded.rules.items())
+        questions += [question for rule in made for question in rule.questions]
     name = model or (loaded.model.name if loaded is not None else "bundled")
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:

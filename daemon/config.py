@@ -17,13 +17,13 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from daemon import config_checks as checks
 from daemon.config_errors import ConfigError, Problem, explain
+from daemon.config_rules import RuleConfig, judged_on, problems_between
 from daemon.config_sections import (
     CameraConfig,
     CameraSlug,
     LogConfig,
     ModelConfig,
     MqttConfig,
-    RuleConfig,
     Section,
     Slug,
     StoreConfig,
@@ -64,7 +64,8 @@ class Config(Section):
 
     def rules_for(self, camera: str) -> tuple[Rule, ...]:
         """The rules of one camera, in the order of the file."""
-        return tuple(rule.rule(name) for name, rule in self.rules.items() if camera in rule.cameras)
+        cameras = judged_on(self.rules)
+        return tuple(r.made(name) for name, r in self.rules.items() if camera in cameras[name])
 
 
 def load_config(path: Path, env: Mapping[str, str]) -> Config:
@@ -95,7 +96,7 @@ def _validated(document: Document, secrets: Secrets) -> tuple[Config | None, lis
         return None, problems or [nothing]
     context = checks.Context(secrets, checks.names_of_cameras(document.values))
     try:
-        return Config.model_validate(document.values, context=context), problems
+        config = Config.model_validate(document.values, context=context)
     except ValidationError as error:
         for details in error.errors(include_url=False):
             if details["type"] == "default_factory_not_called":
@@ -104,6 +105,10 @@ def _validated(document: Document, secrets: Secrets) -> tuple[Config | None, lis
             line = document.line(problem.path)
             problems.append(Problem(problem.path, problem.text, line))
         return None, problems
+    described = {name: camera.describe is not None for name, camera in config.cameras.items()}
+    between = problems_between(config.rules, described)
+    problems += [Problem(found.path, found.text, document.line(found.path)) for found in between]
+    return config, problems
 
 
 class _Untitled(GenerateJsonSchema):

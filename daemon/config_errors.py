@@ -72,7 +72,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 def section_keys(root: type[BaseModel], path: KeyPath) -> list[str]:
     """The keys that may stand at `path`."""
     model = _model_at(root, path)
-    return list(model.model_fields) if model else []
+    return [field.alias or name for name, field in model.model_fields.items()] if model else []
 
 
 def _told(file: str, problem: Problem) -> str:
@@ -152,10 +152,13 @@ def _field_at(root: type[BaseModel], path: KeyPath) -> FieldInfo | None:
     field: FieldInfo | None = None
     within_mapping = False
     for part in path:
+        if isinstance(part, int):
+            continue  # a place in a list, whose field is known
         if within_mapping or model is None:
             within_mapping = False  # `part` is a name that the user chose
             continue
-        field = model.model_fields.get(str(part))
+        fields = {known.alias or name: known for name, known in model.model_fields.items()}
+        field = fields.get(part)
         if field is None:
             return None
         model = _model_in(field.annotation)

@@ -25,10 +25,8 @@ from pydantic import (
 from daemon import config_broker as mqtt
 from daemon import config_checks as checks
 from daemon.mqtt.options import MqttOptions
-from pipelines.rules import Debounce, Rule
 from pipelines.sources.base import DecodeMode
 from pipelines.sources.url import SourceUrl
-from pipelines.types import Severity
 from pipelines.window_plan import WindowPlan
 
 _DAY_S = 86_400
@@ -60,7 +58,9 @@ WithUsername = AfterValidator(mqtt.with_username)
 class Section(BaseModel):
     """Keys that may stand together; others are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, serialize_by_alias=True
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -68,7 +68,7 @@ class Section(BaseModel):
         """A key with nothing behind it counts as left out."""
         if not isinstance(values, dict):
             return values
-        known = cls.model_fields
+        known = {field.alias or name for name, field in cls.model_fields.items()}
         return {
             key: value for key, value in values.items() if value is not None or key not in known
         }
@@ -208,50 +208,6 @@ class CameraConfig(Section):
             stride_s=self.window.stride_s,
             gate=self.gate,
             max_idle_s=self.max_idle_s,
-        )
-
-
-class DebounceConfig(Section):
-    """How many of the last answers must agree before an incident opens or closes."""
-
-    needed: Annotated[Count, Field(ge=1, le=100)] = 2
-    of: Annotated[Count, Field(ge=1, le=100), AfterValidator(checks.at_least_needed)] = Field(
-        default=3, validate_default=True
-    )
-
-
-class RuleConfig(Section):
-    """One alert rule: a question, and when its answer opens and closes an incident."""
-
-    cameras: CameraNames = Field(
-        default=("all",), validate_default=True, description="all, or the names of cameras"
-    )
-    ask: Annotated[Text, AfterValidator(checks.question)] = Field(
-        description="a question that yes or no answers",
-        examples=["Was a package delivered?"],
-    )
-    open_above: Share = Field(default=0.7, description="p_yes from which an incident opens")
-    close_below: Annotated[Share, AfterValidator(checks.below_opening)] = Field(
-        default=0.4, validate_default=True, description="p_yes down to which it stays open"
-    )
-    debounce: DebounceConfig = DebounceConfig()
-    cooldown_s: Seconds = Field(
-        default=60.0, description="from a rule's last event to its next opening, per camera"
-    )
-    severity: Severity = "alert"
-    describe: bool = Field(default=False, description="add words to the event")
-
-    def rule(self, name: str) -> Rule:
-        """The rule as the pipeline judges it."""
-        return Rule(
-            name=name,
-            ask=self.ask,
-            open_above=self.open_above,
-            close_below=self.close_below,
-            debounce=Debounce(self.debounce.needed, self.debounce.of),
-            cooldown_s=self.cooldown_s,
-            severity=self.severity,
-            describe=self.describe,
         )
 
 

@@ -71,6 +71,7 @@ class InferenceWorker:
         self._new_id = new_id
         self._described_s: dict[str, float] = {}
         self._lost: deque[tuple[str, str]] = deque()
+        self._arming: deque[tuple[str, str, bool]] = deque()
         self._failures = 0
         self._windows = 0
         self._events = 0
@@ -94,9 +95,7 @@ class InferenceWorker:
     def run_once(self) -> bool:
         """Run the most overdue window; False if none was due."""
         self.heartbeat_s = self._clock.monotonic_s()
-        while self._lost:
-            camera, reason = self._lost.popleft()
-            self._settle(self._watches[camera].book, reason)
+        self._take_orders()
         window = self._scheduler.next_window(self.heartbeat_s)
         if window is None:
             return False
@@ -114,6 +113,15 @@ class InferenceWorker:
             self._scheduler.ran(window)
             self._failures = 0
         return True
+
+    def arm(self, camera: str, rule: str, *, armed: bool) -> None:
+        """Let a rule open, or close it and keep it so, before the next window. From any thread.
+
+        Raises `KeyError` for a camera or rule that there is not.
+        """
+        if rule not in {known.name for known in self._watches[camera].book.rules}:
+            raise KeyError(rule)
+        self._arming.append((camera, rule, armed))
 
     def camera_lost(self, camera: str, reason: str) -> None:
         """Close the camera's open incidents before the next window. From any thread."""
@@ -133,28 +141,41 @@ class InferenceWorker:
         """Newest frame captured -> answers made, of the camera's last windows."""
         return tuple(self._latencies[camera])
 
+    def _take_orders(self) -> None:
+        """What other threads asked for: books belong to this one."""
+        while self._lost:
+            camera, reason = self._lost.popleft()
+            self._settle(self._watches[camera].book, reason)
+        while self._arming:
+            camera, rule, armed = self._arming.popleft()
+            book = self._watches[camera].book
+            now_s, now = self._clock.monotonic_s(), self._clock.wall_time()
+            self._publish(book, None, {}, book.arm(rule, now_s, now, armed=armed))
+
     def _watch(self, window: Window) -> None:
         watch = self._watches[window.camera]
         questions = watch.book.questions
+        answers: Mapping[str, float] = {}
         words_due = self._words_due(window, watch)
         if questions:
             seen = self._observe(window, questions, None)
+            answers = seen.answers
             events = watch.book.judge(seen)
             self._publish(watch.book, seen, watch.book.verdicts, events)
             words_due = words_due or watch.book.wants_words
         self._windows += 1
         if words_due or not questions:
-            self._describe(window, watch)
+            self._describe(window, watch, answers)
 
-    def _describe(self, window: Window, watch: Watch) -> None:
+    def _describe(self, window: Window, watch: Watch, answers: Mapping[str, float]) -> None:
         """Words for a window whose alerts are out already; features and prompt are still warm."""
         prompt = watch.describing.prompt if watch.describing else watch.prompt
         told = self._observe(window, (), prompt)
-        events = watch.book.add_words(told)
+        events = watch.book.judge_words(replace(told, answers=answers))
         if watch.describing is not None:
             self._described_s[window.camera] = window.end_s
             events = (*events, self._description(told))
-        self._publish(watch.book, told, {}, events)
+        self._publish(watch.book, told, watch.book.verdicts, events)
 
     def _observe(
         self, window: Window, questions: tuple[str, ...], prompt: str | None

@@ -10,9 +10,12 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 
 from pipelines.rules import incident as incidents
+from pipelines.rules.conditions import Facts, Score, Sequence, needs_words, score
 from pipelines.rules.incident import Decision, Incident, NewId, RuleState
 from pipelines.rules.memory import Memory, dump, load
+from pipelines.rules.order import judging_order
 from pipelines.rules.rule import Rule
+from pipelines.rules.sequence import advance, last_score
 from pipelines.rules.why import verdict
 from pipelines.types import Event, Observation, Timings
 
@@ -26,6 +29,9 @@ class RuleBook:
     def __init__(self, camera: str, rules: Iterable[Rule], new_id: NewId) -> None:
         self.camera = camera
         self._rules = {rule.name: rule for rule in rules}
+        order = judging_order({rule.name: rule.references for rule in self._rules.values()})
+        self._in_order = tuple(self._rules[name] for name in order)
+        self._disarmed: set[str] = set()
         self._states = dict.fromkeys(self._rules, RuleState())
         self._new_id = new_id
         self._last: Observation | None = None
@@ -39,7 +45,8 @@ class RuleBook:
     @property
     def questions(self) -> tuple[str, ...]:
         """What every window is asked: each text once, in the order of the rules."""
-        return tuple(dict.fromkeys(rule.ask for rule in self._rules.values()))
+        asked = (question for rule in self._rules.values() for question in rule.questions)
+        return tuple(dict.fromkeys(asked))
 
     @property
     def open_incidents(self) -> dict[str, Incident]:
@@ -62,13 +69,15 @@ class RuleBook:
         return dict(self._verdicts)
 
     def memory(self) -> str | None:
-        """All that `recall` needs to go on from here; None before the first look."""
-        if self._last is None:
-            return None
+        """All that `recall` needs to go on from here; None while there is nothing."""
         last = self._last
-        return dump(
-            Memory(self._states, last.end_s, last.wall_time, last.model_id, last.prompt_sha256)
-        )
+        if last is None and not self._disarmed:
+            return None
+        disarmed = tuple(sorted(self._disarmed))
+        if last is None:
+            return dump(Memory(self._states, 0.0, 0.0, "", "", disarmed))
+        asked = (last.model_id, last.prompt_sha256)
+        return dump(Memory(self._states, last.end_s, last.wall_time, *asked, disarmed))
 
     def recall(self, memory: str, offset_s: float) -> bool:
         """Go on from what an earlier book remembered; False for what cannot be read.
@@ -80,6 +89,7 @@ class RuleBook:
         if found is None:
             return False
         self._states.update({n: s for n, s in found.states.items() if n in self._rules})
+        self._disarmed = set(found.disarmed) & set(self._rules)
         self._last = Observation(
             camera=self.camera, window_seq=-1, start_s=found.at_s, end_s=found.at_s,
             wall_time=found.wall_time, answers={}, description=None, timings=Timings(),
@@ -87,26 +97,75 @@ class RuleBook:
         )  # fmt: skip
         return True
 
+    @property
+    def disarmed(self) -> frozenset[str]:
+        """The rules that were told to stay quiet."""
+        return frozenset(self._disarmed)
+
+    def arm(self, rule: str, now_s: float, wall_time: float, *, armed: bool) -> tuple[Event, ...]:
+        """Let a rule open, or not: what is open is then closed. Raises `KeyError`."""
+        name = self._rules[rule].name
+        if armed:
+            self._disarmed.discard(name)
+            return ()
+        self._disarmed.add(name)
+        return self._settled([name], "the rule was disarmed", now_s, wall_time)
+
     def judge(self, observation: Observation) -> tuple[Event, ...]:
         """Tell what one window changed: matches and clears in the order of the rules, then words.
 
-        Where the window was described anyway, an alert that wants words has them at once.
-        A question without an answer (it was not asked of this window) changes nothing.
-        Raises `ValueError` for another camera's observation.
+        Where the window was described anyway, an alert that wants words has them at once, and the
+        rules that need words are judged too. A question without an answer (it was not asked of
+        this window) changes nothing. Raises `ValueError` for another camera's observation.
         """
+        self._verdicts = {}
+        return (*self._judge(observation, only_words=False), *self.add_words(observation))
+
+    def judge_words(self, observation: Observation) -> tuple[Event, ...]:
+        """`judge` for the words of a window whose answers were judged before.
+
+        `observation` holds both; only what needs words is judged. Then `add_words`.
+        """
+        self._verdicts = {}
+        return (*self._judge(observation, only_words=True), *self.add_words(observation))
+
+    def _judge(self, observation: Observation, *, only_words: bool) -> list[Event]:
         self._check_camera(observation)
         self._last = observation
-        events = []
-        for rule in self._rules.values():
-            p_yes = observation.answers.get(rule.ask)
-            state, decision = incidents.update(
-                rule, self._states[rule.name], p_yes, observation.end_s, self._new_id
-            )
-            self._states[rule.name] = state
-            self._verdicts[rule.name] = verdict(rule, state, p_yes, observation.end_s)
-            if decision is not None:
-                events.append(self._decided(rule, decision, observation))
-        return (*events, *self.add_words(observation))
+        told: dict[str, Event] = {}
+        for rule in self._in_order:
+            if only_words and not needs_words(rule.condition):
+                continue
+            event = self._judge_rule(rule, observation, only_words=only_words)
+            if event is not None:
+                told[rule.name] = event
+        return [told[name] for name in self._rules if name in told]
+
+    def _judge_rule(
+        self, rule: Rule, observation: Observation, *, only_words: bool
+    ) -> Event | None:
+        facts = Facts(observation.answers, observation.description, self.open_incidents.keys())
+        state, now_s = self._states[rule.name], observation.end_s
+        shown: Score | None = None
+        if isinstance(rule.condition, Sequence):
+            state, true = advance(rule, state, facts, now_s, only_words=only_words)
+            found, shown = Score(true, true), last_score(rule, facts)
+        else:
+            found = score(rule.condition, facts)
+        armed = rule.name not in self._disarmed
+        in_hours = rule.active is None or rule.active.hold(observation.wall_time)
+        state, decision = incidents.update(
+            rule, state, found, now_s, self._new_id, may_open=armed and in_hours
+        )
+        self._states[rule.name] = state
+        self._verdicts[rule.name] = verdict(
+            rule, state, found, now_s, armed=armed, in_hours=in_hours
+        )
+        if decision is None:
+            return None
+        if shown is not None:
+            decision = dataclasses.replace(decision, score=shown.point)
+        return self._decided(rule, decision, observation)
 
     def add_words(self, observation: Observation) -> tuple[Event, ...]:
         """`rule_update`s with the observation's description, for the incidents that want it.
@@ -122,7 +181,7 @@ class RuleBook:
             if self._lacks_words(name, found):
                 rule = self._rules[name]
                 self._states[name] = incidents.add_words(self._states[name], observation.end_s)
-                update = Decision("rule_update", found, observation.answers.get(rule.ask))
+                update = Decision("rule_update", found, self._score(rule, observation))
                 events.append(self._event(rule, update, observation, observation.description))
         return tuple(events)
 
@@ -131,17 +190,29 @@ class RuleBook:
 
         `reason` becomes the text of the events ("the camera is offline"); they have no score.
         """
+        return self._settled(self._rules, reason, now_s, wall_time)
+
+    def _settled(
+        self, names: Iterable[str], reason: str, now_s: float, wall_time: float
+    ) -> tuple[Event, ...]:
         if self._last is None:
             return ()
         about = dataclasses.replace(
             self._last, end_s=now_s, wall_time=wall_time, timings=Timings(), camera_time=None
         )
         events = []
-        for rule in self._rules.values():
+        for rule in (self._rules[name] for name in names):
             self._states[rule.name], decision = incidents.settle(self._states[rule.name], now_s)
             if decision is not None:
                 events.append(self._event(rule, decision, about, reason))
         return tuple(events)
+
+    def _score(self, rule: Rule, observation: Observation) -> float | None:
+        """How true the rule's condition is of a window, where that is one number."""
+        facts = Facts(observation.answers, observation.description, self.open_incidents.keys())
+        if isinstance(rule.condition, Sequence):
+            return last_score(rule, facts).point
+        return score(rule.condition, facts).point
 
     def _lacks_words(self, name: str, found: Incident) -> bool:
         return self._rules[name].describe and not found.has_words

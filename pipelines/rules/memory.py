@@ -25,6 +25,7 @@ class Memory:
     wall_time: float  # Unix seconds of the same look
     model_id: str  # of that look, for events that are told before the next one
     prompt_sha256: str
+    disarmed: tuple[str, ...] = ()
 
 
 def dump(memory: Memory) -> str:
@@ -44,6 +45,7 @@ def load(text: str, offset_s: float) -> Memory | None:
         moved_s = offset_s - (found["at_s"] - found["wall_time"])
         states = {name: _state(state, moved_s) for name, state in found.pop("states").items()}
         found["at_s"] += moved_s
+        found["disarmed"] = tuple(found["disarmed"])
         return Memory(states=states, **found)
     except (AttributeError, KeyError, TypeError, ValueError):
         return None
@@ -57,6 +59,10 @@ def _state(found: Mapping[str, Any], moved_s: float) -> RuleState:
         votes=tuple(found["votes"]),
         incident=incident,
         last_event_s=_moved(found["last_event_s"], moved_s),
+        voted_s=tuple(time_s + moved_s for time_s in found["voted_s"]),
+        true_since_s=_moved(found["true_since_s"], moved_s),
+        steps=tuple(_state(step, moved_s) for step in found["steps"]),
+        reached_s=tuple(_moved(time_s, moved_s) for time_s in found["reached_s"]),
     )
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pipelines.rules.conditions import Ask, RuleOn, Sequence, When, leaves
+from pipelines.rules.hours import Hours
 from pipelines.types import Severity
 
 
@@ -25,20 +27,24 @@ class Debounce:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One question, and when its answer is worth an alert.
+    """One condition, and when it is worth an alert.
 
-    `close_below` < `open_above`: between the two lies the hysteresis band, in which no answer
-    changes anything. Raises `ValueError` where the numbers contradict each other.
+    `ask` is for a rule of one question, `when` for any other. `close_below` < `open_above`: between
+    the two lies the hysteresis band, in which no answer changes anything. Raises `ValueError` where
+    the numbers contradict each other.
     """
 
     name: str  # slug
-    ask: str  # the question, word for word as the model gets it
+    ask: str = ""  # the question, word for word as the model gets it; or `when`
     open_above: float = 0.7  # p_yes, 0..1; reaching it counts
     close_below: float = 0.4  # p_yes, 0..1; reaching it counts
     debounce: Debounce = Debounce()
     cooldown_s: float = 60.0  # from the rule's last event to its next opening, per camera
     severity: Severity = "alert"
     describe: bool = False  # the incident gets words, in the alert or in a `rule_update`
+    when: When | None = None  # a condition of more than one question
+    for_s: float = 0.0  # how long it must be true before an incident opens
+    active: Hours | None = None  # None: always
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.close_below < self.open_above <= 1.0:
@@ -47,6 +53,29 @@ class Rule:
                 f"not {self.close_below:g} and {self.open_above:g}"
             )
             raise ValueError(message)
+        if bool(self.ask) == (self.when is not None):
+            raise ValueError(f"rule {self.name}: needs either `ask` or `when`")
         if self.cooldown_s < 0.0:
             message = f"rule {self.name}: cooldown_s must not be negative ({self.cooldown_s:g})"
             raise ValueError(message)
+
+    @property
+    def condition(self) -> When:
+        """What it is about."""
+        return self.when if self.when is not None else Ask(self.ask)
+
+    @property
+    def questions(self) -> tuple[str, ...]:
+        """What must be asked for it, each text once."""
+        asks = (leaf.question for leaf in leaves(self.condition) if isinstance(leaf, Ask))
+        return tuple(dict.fromkeys(asks))
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """The rules that it refers to."""
+        return tuple(leaf.rule for leaf in leaves(self.condition) if isinstance(leaf, RuleOn))
+
+    @property
+    def votes_needed(self) -> Debounce:
+        """Its own debounce; the steps of a sequence are debounced each, and it is not again."""
+        return Debounce(1, 1) if isinstance(self.condition, Sequence) else self.debounce

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import textwrap
+from datetime import time
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 import yaml
@@ -14,7 +16,19 @@ from pydantic import ValidationError
 
 from daemon.config import Config, ConfigError, load_config, schema_json
 from daemon.mqtt.options import MqttOptions
-from pipelines.rules import Debounce, Rule
+from pipelines.rules import (
+    AllOf,
+    AnyOf,
+    Ask,
+    Debounce,
+    Hours,
+    Match,
+    Not,
+    Rule,
+    RuleOn,
+    Sequence,
+    Step,
+)
 from pipelines.window_plan import WindowPlan
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -74,6 +88,33 @@ def test_the_example_states_the_defaults() -> None:
                     "ask": "Did a car arrive?",
                     "severity": "info",
                 },
+                "loitering": {
+                    "cameras": ["porch"],
+                    "ask": "Is a person standing at the door?",
+                    "for_s": 30,
+                    "active": {"from": "22:00", "to": "06:00"},
+                    "severity": "warning",
+                },
+                "delivery_then_theft": {
+                    "cameras": ["porch"],
+                    "sequence": [
+                        {"rule": "package_delivered"},
+                        {"ask": "Was a package taken?", "within_s": 600},
+                    ],
+                },
+                "unattended": {
+                    "cameras": ["porch"],
+                    "all": [
+                        {"any": [{"ask": "Is there a package?"}, {"ask": "Is there a dog?"}]},
+                        {"not": {"ask": "Is there a person?"}},
+                    ],
+                    "for_s": 120,
+                },
+                "smoke_words": {
+                    "cameras": ["porch", "driveway"],
+                    "match": r"\b(smoke|fire|flames)\b",
+                    "debounce": {"needed": 1, "of": 1},
+                },
             },
         }
     )
@@ -129,6 +170,56 @@ def test_a_rule_becomes_the_pipelines(tmp_path: Path) -> None:
     visitor = Rule("visitor", "Is there a person?", 0.8, 0.2, Debounce(1, 2), 5.0, "info", True)
     assert config.rules_for("porch") == (visitor, Rule("dog", "Is there a dog?"))
     assert config.rules_for("attic") == (Rule("dog", "Is there a dog?"),)
+
+
+def test_conditions_become_the_pipelines(tmp_path: Path) -> None:
+    config = load(
+        tmp_path,
+        """
+        cameras: {porch: {source: scene://porch}, attic: {source: scene://indoors}}
+        rules:
+          theft:
+            sequence: [{rule: delivered}, {ask: "Taken?", within_s: 600}]
+          delivered: {cameras: [porch], ask: "Delivered?", for_s: 30}
+          odd:
+            all: [{match: smoke}, {not: {any: [{ask: "A?"}, {ask: "B?"}]}}]
+            active: {days: [sat, mon], from: 22:00, to: 6:30, timezone: Europe/Berlin}
+        """,
+    )
+    delivered = Rule("delivered", "Delivered?", for_s=30)
+    steps = (Step(RuleOn("delivered")), Step(Ask("Taken?"), 600))
+    hours = Hours((0, 5), time(22), time(6, 30), ZoneInfo("Europe/Berlin"))
+    parts = (Match("smoke"), Not(AnyOf((Ask("A?"), Ask("B?")))))
+    odd = Rule("odd", when=AllOf(parts), active=hours)
+    assert config.rules_for("porch") == (Rule("theft", when=Sequence(steps)), delivered, odd)
+    # What `theft` refers to is not judged in the attic, and so neither is it.
+    assert config.rules_for("attic") == (odd,)
+
+
+def test_a_rule_that_nowhere_meets_what_it_refers_to_is_refused(tmp_path: Path) -> None:
+    said = complaint(
+        tmp_path,
+        """\
+        cameras: {porch: {source: scene://porch}, attic: {source: scene://indoors}}
+        rules:
+          a: {cameras: [porch], ask: x}
+          b: {cameras: [attic], not: {rule: a}}
+        """,
+    )
+    assert said == "c.yaml:4: rules.b: the rules that it refers to share no camera with it"
+
+
+def test_a_match_needs_descriptions(tmp_path: Path) -> None:
+    said = complaint(
+        tmp_path,
+        """\
+        cameras:
+          porch: {source: scene://porch, describe: off}
+        rules:
+          smoke: {match: smoke}
+        """,
+    )
+    assert said.startswith("c.yaml:4: rules.smoke.match: needs descriptions, and porch has")
 
 
 def test_a_camera_becomes_a_window_plan(tmp_path: Path) -> None:
@@ -305,11 +396,42 @@ def test_keys_given_twice(tmp_path: Path) -> None:
         ("rules: {r: {ask: x, cameras: [porsch]}}",
          "4: rules.r.cameras: there is no camera 'porsch'. Did you mean porch? There are: porch"),
         ("rules: {r: {ask: x, cameras: []}}", "4: rules.r.cameras: expected `all`, or a list"),
-        ("rules: {r: {}}", ('4: rules.r.ask: missing; expected a question that yes or no answers, '
-         'for example  ask: "Was a package delivered?"')),
-        ("rules: {r: {ask: x, for_s: 30}}", "4: rules.r.for_s: unknown key."),
+        ("rules: {r: {}}", "4: rules.r: it says nothing of when; expected one of ask, match, "),
+        ("rules: {r: {ask: x, for_ss: 30}}", "4: rules.r.for_ss: unknown key. Did you mean for_s?"),
         ("rules: {r: {ask: x, zone: []}}", "4: rules.r.zone: unknown key."),
-        ("rules: {r: {ask: x, sequence: []}}", "4: rules.r.sequence: unknown key."),
+        ("rules: {r: {sequence: []}}", "4: rules.r.sequence: expected at least two steps"),
+        ("rules: {r: {ask: x, match: y}}", "4: rules.r: found ask and match; expected only one"),
+        ("rules: {r: {all: []}}", "4: rules.r.all: found an empty list; expected at least one"),
+        ("rules: {r: {all: [{ask: x}, {aks: y}]}}", "4: rules.r.all.1.aks: unknown key. Did you"),
+        ("rules: {r: {any: [{not: {}}]}}", "4: rules.r.any.0.not: it says nothing of when"),
+        ("rules: {r: {match: '('}}", "4: rules.r.match: the pattern is no regular expression"),
+        ("rules: {r: {match: '(a+)+$'}}", "4: rules.r.match: the pattern takes too long"),
+        ("rules: {r: {match: 'a*'}}", "4: rules.r.match: the pattern matches every text"),
+        ("rules: {r: {all: [{rule: q}]}, s: {ask: x}}", "4: rules.r.all: there is no rule 'q'."),
+        ("rules: {r: {rule: r}}", "4: rules.r.rule: the rule refers to itself: r -> r"),
+        (
+            "rules: {r: {sequence: [{ask: x}, {rule: s, within_s: 9}]}, s: {not: {rule: r}}}",
+            "4: rules.r.sequence: the rule refers to itself: r -> s -> r",
+        ),
+        (
+            "rules: {r: {sequence: [{ask: x}, {ask: y}]}}",
+            "4: rules.r.sequence: step 2 needs a within_s",
+        ),
+        (
+            "rules: {r: {sequence: [{ask: x, within_s: 3}, {ask: y, within_s: 3}]}}",
+            "4: rules.r.sequence: the first step has nothing before it",
+        ),
+        ("rules: {r: {ask: x, active: {from: 22:00, to: 22:00}}}", "4: rules.r.active: is never"),
+        ("rules: {r: {ask: x, active: {from: 25:00}}}", "4: rules.r.active.from: expected a time"),
+        ("rules: {r: {ask: x, active: {days: []}}}", "4: rules.r.active.days: no day is left"),
+        (
+            "rules: {r: {ask: x, active: {days: [monday]}}}",
+            "4: rules.r.active.days.0: found 'monday'; expected 'mon'",
+        ),
+        (
+            "rules: {r: {ask: x, active: {timezone: Berlin}}}",
+            "4: rules.r.active.timezone: is no time zone",
+        ),
         ("rules: {r: {ask: x, open_above: 0.3}}",
          "4: rules.r.close_below: is 0.4; expected less than open_above (0.3)"),
         ("rules: {r: {ask: x, open_above: 1.5}}",
@@ -385,7 +507,6 @@ def test_all_problems_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:
     assert places == [
         "1: model.name",
         "3: cameras.a.gate",
-        "5: rules.r.ask",
         "5: rules.r.cameras",
         "6: rules.r",
         "7: mqtt.nonsense",
