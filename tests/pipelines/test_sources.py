@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import http.server
-import os
-import stat
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,9 +18,7 @@ from hypothesis import strategies as st
 
 from pipelines.clock import SystemClock
 from pipelines.errors import (
-    AccessDenied,
     AuthFailed,
-    DeviceBusy,
     EndOfStream,
     NotFound,
     NoVideo,
@@ -31,11 +28,14 @@ from pipelines.errors import (
 )
 from pipelines.sources import FrameSource, Picture, SampleGrid, SourceUrl, open_source
 from pipelines.sources.file import FileSource
+from pipelines.sources.lag import MOST_S
 from pipelines.sources.stream import StreamSource
 from pipelines.sources.usb import UsbSource
+from tests.cameras import until
 from tests.fakes import FakeClock
 from tests.h264 import draw_numbered, read_number, write_numbered_clip
 from tests.rtsp_auth import Login
+from tests.rtsp_faults import Faults
 from tests.rtsp_server import RtspServer
 
 FOOTAGE = Path(__file__).parents[2].parent / "shared" / "footage" / "car-detection.mp4"
@@ -306,6 +306,50 @@ def test_a_camera_that_hangs_is_noticed(clip: Path) -> None:
         source.close()
 
 
+def test_h265_is_read_as_h264_is(tmp_path: Path) -> None:
+    clip = write_numbered_clip(tmp_path / "265.mp4", 20, size_px=(640, 480), codec="hevc")
+    with RtspServer(clip) as server:
+        assert max(len(nal) for unit in server.clip.units for nal in unit.nals) > 1400  # cut in two
+        pictures = read_all(StreamSource(SourceUrl(server.url), SystemClock()), 0.1, most=18)
+    got = numbers(pictures)
+    assert got == list(range(got[0], got[0] + len(got)))
+    assert len(got) >= 17
+    assert not any(picture.damaged for picture in pictures)
+
+
+def test_the_cameras_own_clock_comes_with_its_pictures(clip: Path) -> None:
+    with RtspServer(clip, faults=Faults(clock_offset_s=-3600.0)) as server:
+        pictures = read_all(StreamSource(SourceUrl(server.url), SystemClock()), 0.1, most=15)
+    now = time.time()
+    times = [picture.camera_time for picture in pictures if picture.camera_time is not None]
+    assert len(times) >= 10
+    assert all(now - 60.0 < at + 3600.0 <= now for at in times)
+    assert np.diff(times) == pytest.approx(np.full(len(times) - 1, 0.1), abs=0.05)
+
+
+def test_a_camera_without_reports_has_no_clock(clip: Path) -> None:
+    with RtspServer(clip) as server:
+        pictures = read_all(StreamSource(SourceUrl(server.url), SystemClock()), 0.1, most=5)
+    assert {picture.camera_time for picture in pictures} == {None}
+
+
+def test_a_late_reader_passes_over_what_waits_up_to_the_newest_keyframe(clip: Path) -> None:
+    stop = threading.Event()
+    with RtspServer(clip) as server:
+        source = StreamSource(SourceUrl(server.url), SystemClock())
+        source.open()
+        while source.read(0.1, stop).image is None:  # type: ignore[union-attr]
+            pass
+        until(lambda: server.sent >= 38)  # nearly four seconds go by, and the reader is elsewhere
+        pictures = [picture for _ in range(45) if (picture := source.read(0.1, stop))]
+        source.close()
+    assert max(picture.lag_s or 0.0 for picture in pictures) > MOST_S
+    assert sum(picture.skipped for picture in pictures) > 10
+    assert not any(picture.damaged for picture in pictures)
+    sampled = [picture for picture in pictures if picture.image is not None]
+    assert all((picture.lag_s or 0.0) <= MOST_S for picture in sampled)
+
+
 # HTTP
 
 
@@ -361,81 +405,3 @@ def test_a_web_page_is_no_video(http_port: int) -> None:
     with pytest.raises(NoVideo):
         source.open()
     source.close()
-
-
-# USB
-
-
-class FakeCapture:
-    """A V4L2 camera in OpenCV's clothes: blue pictures, the first byte counting up."""
-
-    def __init__(self, pictures: int = 5, *, opens: bool = True) -> None:
-        self.left = pictures
-        self.opens = opens
-        self.decoded = 0
-        self.released = False
-        self.settings: dict[int, float] = {}
-
-    def isOpened(self) -> bool:  # noqa: N802 - OpenCV's name
-        return self.opens
-
-    def set(self, prop: int, value: float) -> bool:
-        self.settings[prop] = value
-        return True
-
-    def grab(self) -> bool:
-        self.left -= 1
-        return self.left >= 0
-
-    def retrieve(self) -> tuple[bool, np.ndarray]:
-        self.decoded += 1
-        return True, np.full((4, 6, 3), (255, 0, 0), np.uint8)
-
-    def release(self) -> None:
-        self.released = True
-
-
-def usb_source(device: Path, capture: FakeCapture, clock: FakeClock) -> UsbSource:
-    return UsbSource(SourceUrl(str(device)), clock, lambda _: capture)
-
-
-def test_a_usb_camera_decodes_only_what_is_due(tmp_path: Path) -> None:
-    device = tmp_path / "video0"
-    device.touch()
-    clock, capture = FakeClock(), FakeCapture(pictures=8)
-    source = usb_source(device, capture, clock)
-    stop = threading.Event()
-    source.open()
-    assert capture.settings[cv2.CAP_PROP_FOURCC] == cv2.VideoWriter.fourcc(*"MJPG")
-    pictures = []
-    for _ in range(8):
-        pictures.append(source.read(1.0, stop))
-        clock.advance(0.25)
-    images = [picture.image for picture in pictures if picture and picture.image is not None]
-    assert capture.decoded == len(images) == 2
-    assert tuple(images[0][0, 0]) == (0, 0, 255)  # RGB
-    with pytest.raises(EndOfStream, match="unplugged"):
-        source.read(1.0, stop)
-    source.close()
-    assert capture.released
-
-
-def test_usb_cameras_that_do_not_open_say_what_to_do(tmp_path: Path) -> None:
-    device = tmp_path / "video0"
-    missing = usb_source(device, FakeCapture(), FakeClock())
-    with pytest.raises(NotFound, match="by-id"):
-        missing.open()
-    device.touch()
-    capture = FakeCapture(opens=False)
-    with pytest.raises(DeviceBusy, match="fuser"):
-        usb_source(device, capture, FakeClock()).open()
-    assert capture.released
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may open everything")
-def test_a_usb_camera_without_permission_names_the_group(tmp_path: Path) -> None:
-    device = tmp_path / "video0"
-    device.touch()
-    device.chmod(stat.S_IXUSR)
-    with pytest.raises(AccessDenied, match="video group"):
-        usb_source(device, FakeCapture(), FakeClock()).open()
