@@ -138,47 +138,52 @@ def learning_rate(step: int, steps: int) -> float:
     return LEARNING_RATE * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
 
 
+class Objective:
+    """The two losses of a batch, with all clips on the trainee's device."""
+
+    def __init__(self, trainee: Trainee, clips: Clips) -> None:
+        self._trainee = trainee
+        self.device = next(trainee.parameters()).device
+        self._frames = torch.from_numpy(np.asarray(clips.frames)).to(self.device)
+        self._classes = torch.from_numpy(np.asarray(clips.classes)).to(self.device)
+        self._class_weight = torch.tensor([0.3, 1.0, 1.0, 1.5, 1.5], device=self.device)
+        self._see = torch.compile(trainee.see)
+        self._read = torch.compile(trainee.read)
+
+    def losses(self, batch: dict[str, Tensor], *, words: bool) -> tuple[Tensor, Tensor]:
+        """What the patches show, and (with `words`, else 0) what is said: two means."""
+        order = batch["frame_order"][:, :, None, None]
+        frames, classes = self._frames[batch["clips"]], self._classes[batch["clips"]]
+        shown = frames.gather(1, order[..., None].expand(-1, -1, *frames.shape[2:]))
+        truth = classes.gather(1, order.expand(-1, -1, *classes.shape[2:]))
+        pixels = to_pixels(shown.flatten(0, 1), augment=True)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+            visual = self._see(pixels)
+            patches = self._trainee.patch_head(visual).flatten(0, 1).float()
+            patch_loss = functional.cross_entropy(
+                patches, truth.flatten().long(), weight=self._class_weight
+            )
+            if not words:
+                return patch_loss, torch.zeros((), device=self.device)
+            supervised = batch["target"] >= 0
+            logits = self._trainee.model.lm_head(self._read(visual, batch)[supervised])
+            return patch_loss, functional.cross_entropy(logits.float(), batch["target"][supervised])
+
+
 def fit(
     trainee: Trainee, clips: Clips, packer: Packer, out: Path, steps: int, *, seed: int
 ) -> None:
     """Train in place, a line of figures every 100 steps, a checkpoint every 1,000."""
-    device = next(trainee.parameters()).device
-    frames = torch.from_numpy(np.asarray(clips.frames)).to(device)
-    classes = torch.from_numpy(np.asarray(clips.classes)).to(device)
-    decay = [p for p in trainee.parameters() if p.ndim >= 2]
-    plain = [p for p in trainee.parameters() if p.ndim < 2]
-    optimizer = torch.optim.AdamW(
-        [{"params": decay, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0}],
-        lr=LEARNING_RATE, betas=(0.9, 0.95), fused=True,
-    )  # fmt: skip
-    see = torch.compile(trainee.see)
-    read = torch.compile(trainee.read)
+    objective = Objective(trainee, clips)
     feed = Feed(clips, packer, seed, steps)
-    class_weight = torch.tensor([0.3, 1.0, 1.0, 1.5, 1.5], device=device)
+    optimizer = _optimizer(trainee)
     started = time.monotonic()
     for step in range(steps):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, steps)
-        batch = feed.get(device)
-        order = batch["frame_order"][:, :, None, None]
-        shown = frames[batch["clips"]].gather(1, order[..., None].expand(-1, -1, *frames.shape[2:]))
-        truth = classes[batch["clips"]].gather(1, order.expand(-1, -1, *classes.shape[2:]))
-        pixels = to_pixels(shown.flatten(0, 1), augment=True)
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            visual = see(pixels)
-            patch_logits = trainee.patch_head(visual)
-            patch_loss = functional.cross_entropy(
-                patch_logits.flatten(0, 1).float(), truth.flatten().long(), weight=class_weight
-            )
-            loss = patch_loss
-            word_loss = torch.zeros((), device=device)
-            if step >= PATCH_STEPS:
-                hidden = read(visual, batch)
-                logits = trainee.model.lm_head(hidden[batch["target"] >= 0])
-                word_loss = functional.cross_entropy(
-                    logits.float(), batch["target"][batch["target"] >= 0]
-                )
-                loss = word_loss + PATCH_WEIGHT * patch_loss
+        words = step >= PATCH_STEPS
+        patch_loss, word_loss = objective.losses(feed.get(objective.device), words=words)
+        loss = word_loss + PATCH_WEIGHT * patch_loss if words else patch_loss
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(trainee.parameters(), 1.0)
@@ -190,6 +195,16 @@ def fit(
             )  # fmt: skip
         if step and step % 1000 == 0:
             save_model(trainee.model, out)
+
+
+def _optimizer(trainee: Trainee) -> torch.optim.Optimizer:
+    """AdamW; what is no matrix does not decay."""
+    matrices = [p for p in trainee.parameters() if p.ndim >= 2]
+    others = [p for p in trainee.parameters() if p.ndim < 2]
+    return torch.optim.AdamW(
+        [{"params": matrices, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}],
+        lr=LEARNING_RATE, betas=(0.9, 0.95), fused=True,
+    )  # fmt: skip
 
 
 def _say(**figures: object) -> None:

@@ -87,3 +87,24 @@ def test_a_source_that_nothing_reads_is_refused_at_the_start(tmp_path: Path) -> 
 def test_a_camera_that_is_retried_slowly_is_not_called_stuck() -> None:
     kinds = [k for k in vars(errors).values() if isinstance(k, type) and issubclass(k, SourceError)]
     assert max(kind.backoff_cap_s for kind in kinds) + 30 < CAPTURE_BOUND_S
+
+
+def test_a_stop_does_not_wait_for_a_model_in_the_middle_of_a_window(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    inside, release = threading.Event(), threading.Event()
+
+    def slow(window: object, question: str) -> float:
+        inside.set()
+        release.wait(60)
+        return 0.0
+
+    app = app_of(tmp_path, CONFIG, FakeModel(slow))
+    thread, codes = run(app)
+    assert inside.wait(30)
+    app.workers.ended.set()
+    thread.join(20)  # the model would take a minute
+    assert codes == [0]
+    release.set()
+    assert app.workers.join(10, "inference") == ()
