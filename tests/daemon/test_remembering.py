@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
+from structlog.typing import EventDict
 
 from daemon.app import App, build_app
 from daemon.config import Config
@@ -90,6 +93,12 @@ class Life:
 
 
 @pytest.fixture
+def said() -> Iterator[list[EventDict]]:
+    with capture_logs() as logs:
+        yield logs
+
+
+@pytest.fixture
 def clock() -> FakeClock:
     return FakeClock()
 
@@ -152,12 +161,12 @@ def test_an_incident_of_a_rule_that_is_gone_is_closed(tmp_path: Path, clock: Fak
 
 
 def test_memory_of_another_format_is_forgotten_with_a_word(
-    tmp_path: Path, clock: FakeClock, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, clock: FakeClock, said: list[EventDict]
 ) -> None:
     store = Store(tmp_path / "s.db", Limits(), clock)
     store.remember("rules/drive", '{"format": 0}')
     build_app(CONFIG, FakeModel(), None, clock, store)
-    assert "rules.forgotten" in capsys.readouterr().out
+    assert "rules.forgotten" in [entry["event"] for entry in said]
     store.close()
 
 

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
+from structlog.typing import EventDict
 
 from daemon.mqtt.payloads import event_content
 from daemon.store import Limits, Store
@@ -39,6 +41,12 @@ def told(
 ) -> tuple[Outcome, list[Content]]:
     outcome = Outcome(camera, observation, {"dog": "open_above: 0.7"}, events, state)
     return outcome, [event_content(event, 560.0) for event in events]
+
+
+@pytest.fixture
+def said() -> Iterator[list[EventDict]]:
+    with capture_logs() as logs:
+        yield logs
 
 
 @pytest.fixture
@@ -172,7 +180,7 @@ def test_too_many_bytes_cost_observations_first(tmp_path: Path, clock: FakeClock
 
 
 def test_a_damaged_file_is_set_aside_with_a_word_and_a_new_one_begun(
-    tmp_path: Path, clock: FakeClock, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, clock: FakeClock, said: list[EventDict]
 ) -> None:
     path = tmp_path / "s.db"
     path.write_bytes(b"this is no database, " * 400)
@@ -181,9 +189,8 @@ def test_a_damaged_file_is_set_aside_with_a_word_and_a_new_one_begun(
     store.close()
     (aside,) = tmp_path.glob("s.db.damaged-*")
     assert aside.read_bytes().startswith(b"this is no")
-    said = capsys.readouterr().out
-    assert "store.damaged" in said
-    assert aside.name in said
+    (damaged,) = (entry for entry in said if entry["event"] == "store.damaged")
+    assert damaged["set_aside"] == str(aside)
 
 
 def test_damage_within_the_file_is_found_at_the_start(tmp_path: Path, clock: FakeClock) -> None:
@@ -218,18 +225,16 @@ def test_damage_while_running_is_set_aside_too(tmp_path: Path, clock: FakeClock)
     store.close()
 
 
-def test_a_full_disk_is_said_once_and_its_end_too(
-    store: Store, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_full_disk_is_said_once_and_its_end_too(store: Store, said: list[EventDict]) -> None:
     pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
     store._connection.execute(f"PRAGMA max_page_count = {pages}")
     results = [store.record(*told(look(description="A dog. " * 300))) for _ in range(50)]
     assert results[-1] is False
     assert store.lost == results.count(False)
-    assert capsys.readouterr().out.count("store.failing") == 1
+    assert [entry["event"] for entry in said] == ["store.failing"]
     store._connection.execute("PRAGMA max_page_count = 1000000")
     assert store.record(*told(look(), MATCH))
-    assert "store.recovered" in capsys.readouterr().out
+    assert said[-1]["event"] == "store.recovered"
 
 
 def test_a_place_that_cannot_be_written_says_what_to_do(tmp_path: Path, clock: FakeClock) -> None:
