@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from daemon import __version__
+from daemon.cli_memory import events, why
 from daemon.config import Config, ConfigError, load_config
 from pipelines.errors import SmolwatchError
 
@@ -37,6 +38,8 @@ app = typer.Typer(
 )
 scene_app = typer.Typer(help="Procedural scenes: cameras that need no hardware.")
 app.add_typer(scene_app, name="scene", no_args_is_help=True)
+app.command()(why)
+app.command()(events)
 
 bench_app = typer.Typer(help="Measurements on this machine.")
 app.add_typer(bench_app, name="bench", no_args_is_help=True)
@@ -154,6 +157,41 @@ def describe(
             err=True,
         )
     typer.echo(json.dumps(told, ensure_ascii=False, indent=None if as_json else 2))
+
+
+@app.command()
+def probe(
+    url: Annotated[str, typer.Argument(help="a camera's address")],
+    name: Annotated[str, typer.Option(help="what to call it in the configuration")] = "camera",
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="one line of JSON")] = False,
+) -> None:
+    """Say what a camera sends, and how to configure it.
+
+    Exit code 77: login or permission refused; 66: wrong path; 69: not reachable or silent;
+    65: no video.
+    """
+    from daemon import logs
+    from daemon import probe as told
+    from daemon.config_checks import camera_slug, slug
+    from pipelines.clock import SystemClock
+    from pipelines.errors import SourceError
+    from pipelines.probe import probe as look
+    from pipelines.sources import SourceUrl
+
+    logs.setup(level="error")
+    source = SourceUrl(url)
+    try:
+        camera_slug(slug(name))
+        facts = look(source, SystemClock())
+    except SourceError as error:
+        if as_json:
+            typer.echo(told.report_error(source, error))
+        _fail(error, told.EXIT_CODES.get(type(error), 1))
+    except ValueError as error:
+        _fail(f"--name {name}: {error}", 2)
+    say = told.report_json if as_json else told.report
+    typer.echo(say(source, facts, name))
 
 
 def _progress_bar(spans: Iterator[Span], total: int) -> Iterator[Span]:

@@ -63,12 +63,7 @@ class StreamSource:
 
     def open(self) -> None:
         """See `FrameSource.open`."""
-        # Errors are raised outside of `except`: FFmpeg's own quotes the address, password and all,
-        # and a traceback prints every error that it finds in the chain.
-        container = self._connect()
-        if isinstance(container, SourceError):
-            raise container
-        self._container = container
+        self._container = container = connect(self._url, self._clock)
         formats = set(container.format.name.split(","))
         timed = not formats & _UNTIMED_FORMATS
         bursty = bool(formats & _BURSTY_FORMATS)
@@ -103,14 +98,6 @@ class StreamSource:
             self._container.close()
             self._container = None
 
-    def _connect(self) -> av.container.InputContainer | SourceError:
-        begun_s = self._clock.monotonic_s()
-        try:
-            return av.open(self._url.secret, options=self._options(), timeout=_TIMEOUT_S)
-        except (av.error.FFmpegError, OSError, ValueError) as exc:
-            waited_s = self._clock.monotonic_s() - begun_s
-            return _opening_error(self._url, exc, late=waited_s >= _LATE * _TIMEOUT_S[0])
-
     def _next(self, reader: VideoReader, sample_interval_s: float) -> Picture | SourceError | None:
         begun_s = self._clock.monotonic_s()
         try:
@@ -119,9 +106,31 @@ class StreamSource:
             waited_s = self._clock.monotonic_s() - begun_s
             return _reading_error(self._url, exc, late=waited_s >= _LATE * _TIMEOUT_S[1])
 
-    def _options(self) -> dict[str, str]:
-        rtsp = self._url.scheme in {"rtsp", "rtsps"}
-        return _COMMON_OPTIONS | (_RTSP_OPTIONS if rtsp else {})
+
+def connect(url: SourceUrl, clock: Clock, *, audio: bool = False) -> av.container.InputContainer:
+    """Open a network camera; with `audio`, sound is sent as well. Raises a `SourceError`."""
+    options = dict(_COMMON_OPTIONS)
+    if url.scheme in {"rtsp", "rtsps"}:
+        options |= _RTSP_OPTIONS
+        if audio:
+            del options["allowed_media_types"]
+    # Errors are raised outside of `except`: FFmpeg's own quotes the address, password and all,
+    # and a traceback prints every error that it finds in the chain.
+    container = _connected(url, clock, options)
+    if isinstance(container, SourceError):
+        raise container
+    return container
+
+
+def _connected(
+    url: SourceUrl, clock: Clock, options: dict[str, str]
+) -> av.container.InputContainer | SourceError:
+    begun_s = clock.monotonic_s()
+    try:
+        return av.open(url.secret, options=options, timeout=_TIMEOUT_S)
+    except (av.error.FFmpegError, OSError, ValueError) as exc:
+        waited_s = clock.monotonic_s() - begun_s
+        return _opening_error(url, exc, late=waited_s >= _LATE * _TIMEOUT_S[0])
 
 
 def _opening_error(url: SourceUrl, exc: Exception, *, late: bool) -> SourceError:

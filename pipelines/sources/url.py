@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 _MASK = "***"
 _SCHEME = re.compile(r"^([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 _LOCAL_SCHEMES = frozenset({"", "file", "scene", "usb"})  # their queries are settings, not tokens
+_IN_PATH = re.compile(r"(?i)([/_&](?:password|passwd|pass|pwd)=)([^&_/?#]+)")  # XM cameras do that
 _SHORTEST_TOKEN = 4  # `channel=1` is no secret, and masking every "1" would garble a message
 
 
@@ -41,7 +42,8 @@ class SourceUrl:
         password = user_info.partition(":")[2]
         query = self.secret.partition("?")[2].partition("#")[0]
         tokens = {value for _, value in parse_qsl(query) if len(value) >= _SHORTEST_TOKEN}
-        words = {user_info, password, unquote(password)} | tokens
+        in_path = {found[2] for found in _IN_PATH.finditer(self.secret)}
+        words = {user_info, password, unquote(password)} | tokens | in_path
         return {word for word in words if word}
 
     def __str__(self) -> str:
@@ -49,6 +51,7 @@ class SourceUrl:
             return self.secret
         # Greedy up to the last @: a password may hold @, / or ? that nobody escaped.
         masked = re.sub(r"(?s)(?<=://).*@", f"{_MASK}@", self.secret, count=1)
+        masked = _IN_PATH.sub(rf"\1{_MASK}", masked)
         return re.sub(r"([?&][^=&#]*)=[^&#]*", rf"\1={_MASK}", masked)
 
     def __repr__(self) -> str:

@@ -75,6 +75,7 @@ def numbers(pictures: list[Picture]) -> list[int]:
         ("rtsp://admin:g@h/e?i=m@cam/live", "rtsp://***@cam/live"),
         ("rtsp://cam:554/live", "rtsp://cam:554/live"),
         ("http://cam/v?user=admin&pwd=geheim", "http://cam/v?user=***&pwd=***"),
+        ("rtsp://cam/user=a_password=geheim_channel=1", "rtsp://cam/user=a_password=***_channel=1"),
         ("scene://driveway?event=car_arrive", "scene://driveway?event=car_arrive"),
         ("/videos/a@b.mp4", "/videos/a@b.mp4"),
     ],
