@@ -15,6 +15,8 @@ from daemon import __version__
 from daemon.config import Config
 from daemon.eventlog import EventLog
 from daemon.lookout import Lookout
+from daemon.media import MediaWriter
+from daemon.media_wishes import media_writer, recordings_for, wishes_of
 from daemon.mqtt import payloads
 from daemon.mqtt.options import MqttOptions
 from daemon.mqtt.records import CameraEntry, RuleSetting, RuleStatus
@@ -64,6 +66,7 @@ class App:
     reporter: Reporter
     store: Store | None
     lookout: Lookout | None
+    media: MediaWriter | None
 
     def run(self, watchdog: Watchdog, notifier: Notifier) -> int:
         """Start the threads, report until `workers.ended` is set, stop them; the exit code.
@@ -74,6 +77,8 @@ class App:
         stop, stop_publishing = threading.Event(), threading.Event()
         if self.store is not None:
             self.workers.start("store", self.store.keep, stop)
+        if self.media is not None:
+            self.workers.start("media", self.media.run, stop)
         if self.publisher is not None:
             self.workers.start("publisher", self.publisher.run, stop_publishing)
         for name, capture in self.captures.items():
@@ -93,9 +98,10 @@ class App:
         return 1 if self.workers.failed else 0
 
     def _stop(self, stop: threading.Event, stop_publishing: threading.Event) -> None:
-        """Inference first, so that the incidents it closes are still published."""
+        """Inference and media first, so that what they have to tell is still published."""
         stop.set()
-        left = self.workers.join(INFERENCE_STOP_S, "inference")
+        writers = ("inference", *(("media",) if self.media is not None else ()))
+        left = self.workers.join(INFERENCE_STOP_S, *writers)
         self.reporter.goodbye()
         stop_publishing.set()
         if self.publisher is not None:
@@ -111,7 +117,8 @@ class App:
         """Not under a thread that still writes: a store that is not closed loses nothing."""
         if self.lookout is not None:
             self.lookout.end()
-        if self.store is not None and not self.workers.join(STORE_STOP_S, "inference", "store"):
+        writers = ("inference", "store", *(("media",) if self.media is not None else ()))
+        if self.store is not None and not self.workers.join(STORE_STOP_S, *writers):
             self.store.close()
 
     def _heartbeats(self) -> list[Heartbeat]:
@@ -144,10 +151,13 @@ def build_app(
         for name, camera in enabled.items()
     }
     rings = {name: FrameRing(camera.plan().ring_capacity) for name, camera in enabled.items()}
+    wishes = wishes_of(config)
+    recordings = recordings_for(wishes)
     captures = {
         name: CaptureWorker(
             name, sources[name], rings[name], clock,
             sample_interval_s=camera.window.interval_s, frame_edge_px=model.frame_edge_px,
+            recording=recordings.get(name),
         )
         for name, camera in enabled.items()
     }  # fmt: skip
@@ -160,7 +170,8 @@ def build_app(
     event_log = EventLog(config.log.events) if config.log.events else None
     sink = EventSink(clock, topics, event_log, outbox, store)
     watches = {name: _watch(config, name) for name in enabled}
-    inference = InferenceWorker(model, scheduler, watches, sink, clock, new_ulid)
+    media = media_writer(config, sink, recordings, wishes, outbox, clock)
+    inference = InferenceWorker(model, scheduler, watches, media or sink, clock, new_ulid)
     if store is not None:
         resume(store, {name: watch.book for name, watch in watches.items()}, inference, clock)
     lookout = Lookout(store, captures, scheduler, clock) if store is not None else None
@@ -172,7 +183,7 @@ def build_app(
             outbox.put(message)
     return App(
         config, clock, Workers(), sources, captures, scheduler, inference, publisher, event_log,
-        reporter, store, lookout,
+        reporter, store, lookout, media,
     )  # fmt: skip
 
 

@@ -38,6 +38,7 @@ class Context:
 
     secrets: Secrets
     cameras: tuple[str, ...]
+    has_media: bool = True  # whether pictures have a place to go
 
 
 def names_of_cameras(values: object) -> tuple[str, ...]:
@@ -121,16 +122,18 @@ def file_text(value: object) -> str:
 def camera_names(value: object, info: ValidationInfo) -> object:
     """`all`, a name or names, as a tuple of the names of cameras that there are."""
     known = info.context.cameras if isinstance(info.context, Context) else ()
-    names = (value,) if isinstance(value, str) else value
-    if not isinstance(names, (list, tuple)) or not names:
+    names = [value] if isinstance(value, str) else value
+    # A list within the list is told here: it is no name, and no set could hold it.
+    listed = names if isinstance(names, (list, tuple)) else []
+    if not listed or not all(isinstance(name, str) for name in listed):
         raise Refused("expected `all`, or a list of cameras such as [porch, garage]")
-    if tuple(names) == ("all",):
+    if tuple(listed) == ("all",):
         return known
-    for name in names:
+    for name in listed:
         if name not in known and known:
             guess = did_you_mean(str(name), known)
             raise Refused(f"there is no camera '{name}'.{guess} There are: {', '.join(known)}")
-    return tuple(dict.fromkeys(names))
+    return tuple(dict.fromkeys(listed))
 
 
 def question(text: str) -> str:
@@ -165,6 +168,13 @@ def at_least_needed(of: int, info: ValidationInfo) -> int:
     if of < needed:
         raise Refused(f"is {of}; expected at least `needed` ({needed})")
     return of
+
+
+def with_media(value: object, info: ValidationInfo) -> object:
+    """Pictures of alerts need a folder."""
+    if value and isinstance(info.context, Context) and not info.context.has_media:
+        raise Refused("needs a folder to write to; add `media: {dir: /var/lib/smolwatch/media}`")
+    return value
 
 
 def none_if_off(value: object) -> object:

@@ -185,6 +185,13 @@ def _steps(steps: tuple[StepConfig, ...]) -> tuple[StepConfig, ...]:
     return steps
 
 
+class ClipConfig(Section):
+    """The video of an alert: the window that raised it, and the seconds around it."""
+
+    before_s: Annotated[Seconds, Field(le=60)] = 5.0
+    after_s: Annotated[Seconds, Field(le=60)] = 5.0
+
+
 class RuleConfig(ConditionConfig):
     """One alert rule: a condition, and when it opens and closes an incident."""
 
@@ -206,6 +213,12 @@ class RuleConfig(ConditionConfig):
     active: ActiveConfig | None = Field(default=None, description="left out: at all hours")
     severity: Severity = "alert"
     describe: bool = Field(default=False, description="add words to the event")
+    snapshot: Annotated[bool, AfterValidator(checks.with_media)] = Field(
+        default=False, description="add a picture to the event"
+    )
+    clip: Annotated[ClipConfig | None, AfterValidator(checks.with_media)] = Field(
+        default=None, description="add a video to the event; `{}` for 5 s before and after"
+    )
 
     def said(self) -> dict[str, object]:
         """See `ConditionConfig.said`."""

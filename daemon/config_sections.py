@@ -218,6 +218,14 @@ class LogConfig(Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
 
 
+class MediaConfig(Section):
+    """The folder of snapshots and clips. The oldest go first."""
+
+    dir: Path
+    max_age_days: Annotated[float, Field(strict=True, gt=0, le=3650)] = 30.0
+    max_bytes: Annotated[Count, Field(ge=10_000_000)] = 2_000_000_000
+
+
 class StoreConfig(Section):
     """What is remembered: events, answers and words, bounded by age and size."""
 

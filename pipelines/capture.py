@@ -15,8 +15,9 @@ from cv2.typing import MatLike
 from pipelines.clock import Clock
 from pipelines.errors import NoKeyframe, SourceError, Stalled
 from pipelines.motion import MotionMeter
+from pipelines.packet_ring import JPEG_INTERVAL_S, PacketRing
 from pipelines.ring import FrameRing
-from pipelines.sources.base import FrameSource, Picture
+from pipelines.sources.base import FrameSource, Picture, SampleGrid
 from pipelines.types import Frame, Image
 from pipelines.vitals import STALL_S, CameraHealth, Vitals
 
@@ -47,6 +48,7 @@ class CaptureWorker:
         *,
         sample_interval_s: float,
         frame_edge_px: int,
+        recording: PacketRing | None = None,
         seed: int | None = None,
     ) -> None:
         self._camera = camera
@@ -55,6 +57,8 @@ class CaptureWorker:
         self._clock = clock
         self._sample_interval_s = sample_interval_s
         self._edge_px = frame_edge_px
+        self._recording = recording
+        self._grid = SampleGrid()  # of what is read for the recording, which pictures are sampled
         self._random = random.Random(seed)  # noqa: S311 - spreads retries, guards nothing
         self._vitals = Vitals(camera, source.url, clock.monotonic_s())
         self._motion = MotionMeter()
@@ -92,7 +96,7 @@ class CaptureWorker:
             self._source.open()
             self._connected()
             while not stop.is_set():
-                picture = self._source.read(self._sample_interval_s, stop)
+                picture = self._source.read(self._read_interval_s(), stop)
                 if picture is None:
                     break
                 self._admit(picture)
@@ -125,8 +129,24 @@ class CaptureWorker:
         if self._jumped(picture.pts_s, now_s):
             self._epoch += 1
         self._newest_s, self._newest_pts_s = now_s, picture.pts_s
-        if picture.image is not None:
+        sampled = picture.image is not None and self._is_sampled(picture.pts_s, now_s)
+        if self._recording is not None:
+            self._recording.put(picture, picture.image, now_s)
+            if sampled:
+                self._recording.mark(now_s, picture.pts_s)
+        if picture.image is not None and sampled:
             self._sample(picture.image, picture.camera_time, now_s)
+
+    def _read_interval_s(self) -> float:
+        """Pictures are read more often than sampled where clips are made of them."""
+        if self._recording is not None and self._recording.wants_images:
+            return min(self._sample_interval_s, JPEG_INTERVAL_S)
+        return self._sample_interval_s
+
+    def _is_sampled(self, pts_s: float | None, now_s: float) -> bool:
+        if self._read_interval_s() == self._sample_interval_s:
+            return True
+        return self._grid.due(now_s if pts_s is None else pts_s, self._sample_interval_s)
 
     def _bear_damage(self, now_s: float) -> None:
         """A connection without a sound picture is given up, before its first one not so soon."""

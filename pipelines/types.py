@@ -113,6 +113,7 @@ class Event:
     model_id: str
     prompt_sha256: str
     camera_time: float | None = None  # `wall_time` by the camera's own clock, where it sends it
+    media: Mapping[str, str] | None = None  # `snapshot`, `clip` -> file name, once they are made
 
 
 @dataclass(frozen=True, slots=True)

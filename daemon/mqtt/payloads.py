@@ -138,7 +138,7 @@ def event_content(event: Event, total_ms: float) -> Json:
 
     `total_ms`: newest frame captured -> handed to MQTT, which may be more than the timings' sum.
     """
-    return {
+    content: Json = {
         "schema": SCHEMA,
         "event_id": event.event_id,
         "incident_id": event.incident_id,
@@ -155,6 +155,9 @@ def event_content(event: Event, total_ms: float) -> Json:
         "latency_ms": _latency(event.timings, total_ms),
         "model": {"id": event.model_id, "prompt_sha256": event.prompt_sha256},
     }
+    if event.media is not None:
+        content["media"] = dict(event.media)
+    return content
 
 
 def event_messages(topics: Topics, event: Event, content: Json) -> tuple[Message, ...]:
@@ -173,6 +176,11 @@ def event_messages(topics: Topics, event: Event, content: Json) -> tuple[Message
         topic = topics.camera(event.camera, "description")
         messages.append(_message(topic, words, retain=True, kind="description"))
     return tuple(messages)
+
+
+def snapshot(topics: Topics, camera: str, jpeg: bytes) -> Message:
+    """`B/CAMERA/snapshot`: the picture of the newest alert, at the camera's resolution."""
+    return Message(topics.camera(camera, "snapshot"), jpeg, qos=1, retain=True, kind="state")
 
 
 def iso_utc(wall_time: float) -> str:

@@ -10,6 +10,7 @@ import threading
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from pipelines.sources.coded import Coded
 from pipelines.sources.url import SourceUrl
 from pipelines.types import Image
 
@@ -34,6 +35,7 @@ class Picture:
     camera_time: float | None = None  # Unix seconds by the camera's own clock, where it sends it
     lag_s: float | None = None  # how much later it was read than it could have been, if known
     skipped: bool = False  # passed over undecoded, to catch up
+    coded: Coded | None = None  # as it came, where that can be kept for clips
 
 
 class FrameSource(Protocol):

@@ -36,7 +36,6 @@ class GopDecoder:
         self._kept: deque[VideoPacket] = deque()
         self._kept_bytes = 0
         self._gap = False  # packets were left out since the decoder was last given one
-        self._first_pts: int | None = None  # of the keyframe after a gap
 
     def keep(self, packet: VideoPacket) -> None:
         """Take a packet of which no picture is wanted."""
@@ -90,11 +89,9 @@ class GopDecoder:
             for packet in packets:
                 if self._gap:
                     self._codec.flush_buffers()
-                    self._gap, self._first_pts = False, packet.pts
+                    self._gap = False
                 frames += packet.decode()
         except av.error.FFmpegError:
             self.forget()
             raise
-        # Pictures shown before the keyframe but sent after it lack what was left out.
-        first_pts = self._first_pts
-        return [f for f in frames if f.pts is None or first_pts is None or f.pts >= first_pts]
+        return frames

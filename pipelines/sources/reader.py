@@ -20,6 +20,7 @@ from pipelines.clock import Clock
 from pipelines.errors import NoVideo
 from pipelines.sources.base import DecodeMode, Picture, SampleGrid
 from pipelines.sources.camera_clock import CameraClock
+from pipelines.sources.coded import PLAYABLE, Coded, StreamLayout
 from pipelines.sources.frame_num import LOOK_BYTES, FrameNumbers
 from pipelines.sources.gop import GopDecoder, VideoPacket
 from pipelines.sources.lag import Lag
@@ -76,6 +77,7 @@ class VideoReader:
         self._camera_clock = CameraClock()
         codec = self._stream.codec_context
         self._numbers = FrameNumbers(codec.extradata or b"") if codec.name == "h264" else None
+        self._layout = StreamLayout(self._stream) if codec.name in PLAYABLE else None
         self._unstamped = 0 if timed else _UNTIMED_PICTURES  # packets in a row without a stamp
         self._ready: deque[Picture] = deque()  # came out of the decoder together
         self._seeking_since_s: float | None = None  # a picture is due, and not out yet
@@ -96,7 +98,10 @@ class VideoReader:
             packet = next(self._packets, None)
             if packet is None:
                 return None
-            self._ready.extend(self._take(packet, sample_interval_s))
+            taken = self._take(packet, sample_interval_s)
+            if taken and not taken[0].damaged:
+                taken[0] = replace(taken[0], coded=self._coded(packet))
+            self._ready.extend(taken)
         picture = self._ready.popleft()
         return replace(
             picture,
@@ -104,6 +109,15 @@ class VideoReader:
             lag_s=self._lag.behind_s,
             skipped=self._lag.catching_up and picture.image is None,
         )
+
+    def _coded(self, packet: VideoPacket) -> Coded | None:
+        if self._layout is None or packet.size == 0 or not self._is_timed:
+            return None
+        dts_s = self._seconds(packet.pts if packet.dts is None else packet.dts)
+        pts_s = self._seconds(packet.dts if packet.pts is None else packet.pts)
+        if pts_s is None or dts_s is None:
+            return None
+        return Coded(bytes(packet), pts_s, dts_s, packet.is_keyframe, self._layout)
 
     def _take(self, packet: VideoPacket, interval_s: float) -> list[Picture]:
         """The packet's picture, or those due that came out with it."""

@@ -1,0 +1,58 @@
+"""Where are snapshots and clips kept, and for how long?
+
+Knows a folder and its own files in it; nothing of what they show.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from pipelines.clock import Clock
+
+# CAMERA-ULID.jpg: nothing else in the folder is ever touched.
+_OURS = re.compile(r"[a-z0-9_]+-[0-9A-Z]{26}\.(jpg|mp4)(\.part)?")
+
+
+class MediaFiles:
+    """A folder of at most `max_bytes`, in which nothing grows older than `max_age_s`.
+
+    Oldest first, and counted in `deleted`. For one thread.
+    """
+
+    def __init__(self, folder: Path, max_bytes: int, max_age_s: float, clock: Clock) -> None:
+        self.folder = folder
+        self.deleted = 0
+        self._max_bytes = max_bytes
+        self._max_age_s = max_age_s
+        self._clock = clock
+
+    def write(self, name: str, make: Callable[[Path], None]) -> None:
+        """Have `make` write the file: it is there whole, or not at all. Raises what `make` does."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        part = self.folder / f"{name}.part"
+        try:
+            make(part)
+            part.replace(self.folder / name)
+        finally:
+            part.unlink(missing_ok=True)
+        self.prune()
+
+    def prune(self) -> None:
+        """Delete what is too old, and the oldest while there is too much."""
+        files = []
+        for path in self.folder.iterdir():
+            if _OURS.fullmatch(path.name):
+                with contextlib.suppress(FileNotFoundError):  # somebody else tidies up, too
+                    status = path.stat()
+                    files.append((status.st_mtime, status.st_size, path))
+        total = sum(size for _, size, _ in files)
+        oldest = self._clock.wall_time() - self._max_age_s
+        for changed, size, path in sorted(files):
+            if changed >= oldest and total <= self._max_bytes:
+                break
+            path.unlink(missing_ok=True)
+            total -= size
+            self.deleted += 1
