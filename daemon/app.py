@@ -8,21 +8,22 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import structlog
 
 from daemon import __version__
 from daemon.config import Config
+from daemon.control import ControlServer
 from daemon.eventlog import EventLog
 from daemon.lookout import Lookout
-from daemon.media import MediaWriter
-from daemon.media_wishes import media_writer, recordings_for, wishes_of
 from daemon.mqtt import payloads
 from daemon.mqtt.options import MqttOptions
 from daemon.mqtt.records import CameraEntry, RuleSetting, RuleStatus
 from daemon.mqtt.topics import Topics
 from daemon.outbox import Outbox
 from daemon.publisher import Publisher
+from daemon.questions import answers
 from daemon.reporter import Reporter, Watched
 from daemon.resume import resume
 from daemon.sink import EventSink
@@ -66,7 +67,7 @@ class App:
     reporter: Reporter
     store: Store | None
     lookout: Lookout | None
-    media: MediaWriter | None
+    control: ControlServer | None
 
     def run(self, watchdog: Watchdog, notifier: Notifier) -> int:
         """Start the threads, report until `workers.ended` is set, stop them; the exit code.
@@ -77,8 +78,8 @@ class App:
         stop, stop_publishing = threading.Event(), threading.Event()
         if self.store is not None:
             self.workers.start("store", self.store.keep, stop)
-        if self.media is not None:
-            self.workers.start("media", self.media.run, stop)
+        if self.control is not None:
+            self.workers.start("control", self.control.run, stop)
         if self.publisher is not None:
             self.workers.start("publisher", self.publisher.run, stop_publishing)
         for name, capture in self.captures.items():
@@ -98,10 +99,9 @@ class App:
         return 1 if self.workers.failed else 0
 
     def _stop(self, stop: threading.Event, stop_publishing: threading.Event) -> None:
-        """Inference and media first, so that what they have to tell is still published."""
+        """Inference first, so that the incidents it closes are still published."""
         stop.set()
-        writers = ("inference", *(("media",) if self.media is not None else ()))
-        left = self.workers.join(INFERENCE_STOP_S, *writers)
+        left = self.workers.join(INFERENCE_STOP_S, "inference")
         self.reporter.goodbye()
         stop_publishing.set()
         if self.publisher is not None:
@@ -117,8 +117,7 @@ class App:
         """Not under a thread that still writes: a store that is not closed loses nothing."""
         if self.lookout is not None:
             self.lookout.end()
-        writers = ("inference", "store", *(("media",) if self.media is not None else ()))
-        if self.store is not None and not self.workers.join(STORE_STOP_S, *writers):
+        if self.store is not None and not self.workers.join(STORE_STOP_S, "inference", "store"):
             self.store.close()
 
     def _heartbeats(self) -> list[Heartbeat]:
@@ -139,10 +138,11 @@ def build_app(
     mqtt: MqttOptions | None,
     clock: Clock,
     store: Store | None = None,
+    control: Path | None = None,
 ) -> App:
     """Join the parts that `config` asks for; nothing runs yet.
 
-    `mqtt` is where the broker is, None for no broker; nor is there a store where that is None.
+    `mqtt` is where the broker is; where it, `store` or the socket `control` is None, there is none.
     Raises `SmolwatchError` for a source address that nothing reads.
     """
     enabled = {name: camera for name, camera in config.cameras.items() if camera.enabled}
@@ -151,13 +151,10 @@ def build_app(
         for name, camera in enabled.items()
     }
     rings = {name: FrameRing(camera.plan().ring_capacity) for name, camera in enabled.items()}
-    wishes = wishes_of(config)
-    recordings = recordings_for(wishes)
     captures = {
         name: CaptureWorker(
             name, sources[name], rings[name], clock,
             sample_interval_s=camera.window.interval_s, frame_edge_px=model.frame_edge_px,
-            recording=recordings.get(name),
         )
         for name, camera in enabled.items()
     }  # fmt: skip
@@ -170,10 +167,11 @@ def build_app(
     event_log = EventLog(config.log.events) if config.log.events else None
     sink = EventSink(clock, topics, event_log, outbox, store)
     watches = {name: _watch(config, name) for name in enabled}
-    media = media_writer(config, sink, recordings, wishes, outbox, clock)
-    inference = InferenceWorker(model, scheduler, watches, media or sink, clock, new_ulid)
+    inference = InferenceWorker(model, scheduler, watches, sink, clock, new_ulid)
     if store is not None:
         resume(store, {name: watch.book for name, watch in watches.items()}, inference, clock)
+    judged = {name: [rule.name for rule in config.rules_for(name)] for name in config.cameras}
+    server = ControlServer(control, answers(store, judged)) if control is not None else None
     lookout = Lookout(store, captures, scheduler, clock) if store is not None else None
     publisher = Publisher(outbox, mqtt, clock) if outbox is not None and mqtt else None
     watched = Watched(captures, rings, scheduler, inference)
@@ -183,7 +181,7 @@ def build_app(
             outbox.put(message)
     return App(
         config, clock, Workers(), sources, captures, scheduler, inference, publisher, event_log,
-        reporter, store, lookout, media,
+        reporter, store, lookout, server,
     )  # fmt: skip
 
 

@@ -237,3 +237,11 @@ class StoreConfig(Section):
     max_bytes: Annotated[Count, Field(ge=10_000_000)] = Field(
         default=1_000_000_000, description="beyond this the oldest goes, events last"
     )
+
+
+class ControlConfig(Section):
+    """Where commands such as `smolwatch why` ask the running daemon."""
+
+    path: Path | None = Field(
+        default=None, description="a socket; left out: control.sock in the service's run directory"
+    )

@@ -16,6 +16,7 @@ import structlog
 
 from daemon.app import App, build_app
 from daemon.config import Config
+from daemon.control import server_path
 from daemon.mqtt.embedded import EmbeddedBroker
 from daemon.mqtt.options import MqttOptions
 from daemon.store import Limits, Store
@@ -37,7 +38,12 @@ def serve(config: Config, env: Mapping[str, str], host_name: str) -> int:
         mqtt = mqtt_options(config, host_name, stack)
         clock = SystemClock()
         store = open_store(config, env, clock)
-        app = build_app(config, model, mqtt, clock, store)
+        control = server_path(config.control.path, env)
+        if control is None:
+            structlog.get_logger(__name__).info(
+                "control.none", hint="name a socket in control.path, and commands can ask"
+            )
+        app = build_app(config, model, mqtt, clock, store, control)
         _end_on_signals(app)
         watchdog = Watchdog(notifier, watchdog_interval_s(env, os.getpid()))
         return app.run(watchdog, notifier)

@@ -5,6 +5,7 @@ Knows SQLite's files and pragmas; no table by name.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
@@ -89,9 +90,12 @@ def set_aside(path: Path) -> Path:
 def _opened(path: Path) -> sqlite3.Connection:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        # SQLite would let everybody read it; its log takes over the file's rights.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640))
     except OSError as error:
         raise StoreError(
-            f"{path}: its folder cannot be made ({error.strerror}): name another in store.path"
+            f"{path}: cannot be written ({error.strerror}): make it writable for the user that "
+            "smolwatch runs as, or name another place in store.path"
         ) from error
     connection = sqlite3.connect(
         path, timeout=BUSY_S, isolation_level=None, check_same_thread=False, cached_statements=64

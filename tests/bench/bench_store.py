@@ -13,10 +13,13 @@ import statistics
 import tempfile
 import threading
 import time
+from functools import partial
 from pathlib import Path
+from random import Random
 
 from daemon.mqtt.payloads import event_content
 from daemon.store import Limits, Store
+from daemon.store_queries import EventFilter, events, why
 from pipelines.clock import SystemClock
 from pipelines.types import Observation, Outcome, Timings
 from tests.daemon.events import match
@@ -57,6 +60,11 @@ def fill(store: Store, rows: int, now: float) -> None:
                 "INSERT INTO descriptions (camera, ended, text) VALUES (?, ?, ?)",
                 (CAMERAS[n % len(CAMERAS)], at, f"{text} It is number {n}."),
             )
+            connection.execute(
+                "INSERT INTO events (event_id, event_type, camera, at, description, content)"
+                " VALUES (?, 'describe', ?, ?, last_insert_rowid(), '{}')",
+                (f"d{n}", CAMERAS[n % len(CAMERAS)], at),
+            )
     connection.execute("COMMIT")
     store.checkpoint()
 
@@ -87,6 +95,24 @@ def writes(store: Store, now: float, every: int) -> dict[str, dict[str, float]]:
     return {"observation": spread(plain), "event (fsync)": spread(durable)}
 
 
+def queries(path: Path, now: float, rows: int) -> dict[str, dict[str, float]]:
+    """Time `why` at random moments and searches for a rare and a frequent word."""
+    random = Random(0)
+    spent: dict[str, list[float]] = {"why": [], "search, rare": [], "search, frequent": []}
+    span_s = rows * STRIDE_S / len(CAMERAS)
+    for n in range(100):
+        rare = EventFilter(search=str(30 * random.randrange(rows // 30)))
+        for name, question in (
+            ("why", partial(why, path, CAMERAS[n % 4], now - random.random() * span_s)),
+            ("search, rare", lambda rare=rare: list(events(path, rare))),
+            ("search, frequent", lambda: list(events(path, EventFilter(search="dog")))),
+        ):
+            began = time.perf_counter()
+            question()
+            spent[name].append(time.perf_counter() - began)
+    return {name: spread(seconds) for name, seconds in spent.items()}
+
+
 def main() -> None:
     """Fill, write, write while pruning; print one JSON object."""
     parser = argparse.ArgumentParser()
@@ -101,6 +127,7 @@ def main() -> None:
         figures: dict[str, object] = {
             "rows": chosen.rows,
             "bytes_a_row": round(path.stat().st_size / chosen.rows),
+            "ms, queries": queries(path, now, chosen.rows),
             "ms, alone": writes(store, now, every=10),
         }
         store.close()

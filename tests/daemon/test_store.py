@@ -243,6 +243,13 @@ def test_a_place_that_cannot_be_written_says_what_to_do(tmp_path: Path, clock: F
         Store(tmp_path / "file" / "s.db", Limits(), clock)
 
 
+def test_others_may_not_read_it(store: Store) -> None:
+    store.record(*told(look(), MATCH))
+    files = list(store.path.parent.iterdir())
+    assert len(files) == 3
+    assert all(file.stat().st_mode & 0o007 == 0 for file in files)
+
+
 def test_a_newer_file_is_left_alone(tmp_path: Path, clock: FakeClock) -> None:
     path = tmp_path / "s.db"
     Store(path, Limits(), clock).close()
