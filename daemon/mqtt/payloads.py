@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
+from daemon.mqtt import schemas
 from daemon.mqtt.records import (
     BridgeHealth,
     CameraEntry,
@@ -25,7 +26,7 @@ from daemon.mqtt.topics import Topics, check_slug
 from daemon.redact import Redactor, mask_urls
 from pipelines.types import Event, Timings
 
-SCHEMA = 1  # grows only when a key goes or changes its meaning; additions keep it
+SCHEMA: Literal[1] = 1  # grows only when a key goes or changes its meaning; additions keep it
 Kind = Literal["alert", "description", "state"]
 Json = dict[str, object]
 
@@ -43,25 +44,26 @@ class Message:
 
 def bridge_state(topics: Topics, *, online: bool) -> Message:
     """`B/bridge/state`: also the last will and the last word of a clean exit."""
-    return _message(topics.bridge("state"), {"state": _online(online)}, retain=True)
+    return _message(topics.bridge("state"), _online(online=online), retain=True)
 
 
 def bridge_info(
     topics: Topics, *, version: str, model_id: str, configuration: Mapping[str, object]
 ) -> Message:
     """`B/bridge/info`. `configuration` comes without secrets; addresses are masked once more."""
-    content: Json = {
+    redact = Redactor()
+    content: schemas.BridgeInfo = {
         "schema": SCHEMA,
         "version": version,
         "model": {"id": model_id},
-        "configuration": Redactor().value(configuration),
+        "configuration": {key: redact.value(item) for key, item in configuration.items()},
     }
     return _message(topics.bridge("info"), content, retain=True)
 
 
 def bridge_health(topics: Topics, health: BridgeHealth, link: PublisherHealth) -> Message:
     """`B/bridge/health`. The heartbeat is monotonic and stays inside the process."""
-    content: Json = {
+    content: schemas.BridgeHealth = {
         "ts": iso_utc(health.wall_time),
         "uptime_s": round(health.uptime_s, 1),
         "model_state": health.model_state,
@@ -77,13 +79,14 @@ def bridge_health(topics: Topics, health: BridgeHealth, link: PublisherHealth) -
             "dropped_alerts": link.dropped_alerts,
             "publish_ms_p50": _rounded(link.publish_ms_p50, 1),
         },
+        "problem": _link_problem(link),
     }
     return _message(topics.bridge("health"), content, retain=True)
 
 
 def bridge_cameras(topics: Topics, cameras: Sequence[CameraEntry]) -> Message:
     """`B/bridge/cameras`: the inventory."""
-    entries = [
+    entries: list[schemas.InventoryEntry] = [
         {
             "camera": check_slug(camera.name, "camera"),
             "source": mask_urls(camera.source),
@@ -91,40 +94,51 @@ def bridge_cameras(topics: Topics, cameras: Sequence[CameraEntry]) -> Message:
         }
         for camera in cameras
     ]
-    return _message(topics.bridge("cameras"), {"schema": SCHEMA, "cameras": entries}, retain=True)
+    content: schemas.BridgeCameras = {"schema": SCHEMA, "cameras": entries}
+    return _message(topics.bridge("cameras"), content, retain=True)
 
 
 def availability(topics: Topics, camera: str, *, online: bool) -> Message:
     """`B/CAMERA/availability`, from the age of the newest frame."""
-    return _message(topics.camera(camera, "availability"), {"state": _online(online)}, retain=True)
+    topic = topics.camera(camera, "availability")
+    return _message(topic, _online(online=online), retain=True)
 
 
 def camera_state(
     topics: Topics, camera: str, *, enabled: bool, prompt: str, rules: Mapping[str, RuleSetting]
 ) -> Message:
     """`B/CAMERA/state`: what a switch or a number in Home Assistant shows."""
-    content: Json = {
+    content: schemas.CameraState = {
         "enabled": enabled,
         "prompt": full_text(prompt),
-        "rules": {check_slug(name, "rule"): asdict(setting) for name, setting in rules.items()},
+        "rules": {
+            check_slug(name, "rule"): {"armed": setting.armed, "threshold": setting.threshold}
+            for name, setting in rules.items()
+        },
     }
     return _message(topics.camera(camera, "state"), content, retain=True)
 
 
 def camera_health(topics: Topics, camera: str, health: CameraHealth) -> Message:
     """`B/CAMERA/health`: QoS 0 and not retained, the next one is never far."""
-    content: Json = {
-        key: _rounded(value, 2) if isinstance(value, float) else value
-        for key, value in asdict(health).items()
+    problem = health.problem
+    content: schemas.CameraFigures = {
+        "fps": _rounded(health.fps, 2),
+        "frame_age_s": _rounded(health.frame_age_s, 2),
+        "latency_ms_p50": _rounded(health.latency_ms_p50, 2),
+        "frames_dropped": health.frames_dropped,
+        "windows_run": health.windows_run,
+        "windows_skipped": health.windows_skipped,
+        "blind_time_pct": _rounded(health.blind_time_pct, 2),
+        "reconnects": health.reconnects,
+        "problem": None if problem is None else summary(mask_urls(problem)),
     }
-    if health.problem is not None:
-        content["problem"] = summary(mask_urls(health.problem))
     return _message(topics.camera(camera, "health"), content, qos=0)
 
 
 def rule_state(topics: Topics, camera: str, rule: str, status: RuleStatus) -> Message:
     """`B/CAMERA/rule/RULE`. OFF keeps every key, its `incident_id` is null."""
-    content: Json = {
+    content: schemas.RuleState = {
         "state": "ON" if status.on else "OFF",
         "incident_id": status.incident_id if status.on else None,
         "since": iso_utc(status.since),
@@ -138,7 +152,7 @@ def event_content(event: Event, total_ms: float) -> Json:
 
     `total_ms`: newest frame captured -> handed to MQTT, which may be more than the timings' sum.
     """
-    content: Json = {
+    content: schemas.EventPayload = {
         "schema": SCHEMA,
         "event_id": event.event_id,
         "incident_id": event.incident_id,
@@ -155,9 +169,10 @@ def event_content(event: Event, total_ms: float) -> Json:
         "latency_ms": _latency(event.timings, total_ms),
         "model": {"id": event.model_id, "prompt_sha256": event.prompt_sha256},
     }
+    told: Json = dict(content)
     if event.media is not None:
-        content["media"] = dict(event.media)
-    return content
+        told["media"] = dict(event.media)
+    return told
 
 
 def event_messages(topics: Topics, event: Event, content: Json) -> tuple[Message, ...]:
@@ -189,14 +204,14 @@ def iso_utc(wall_time: float) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def encode(content: Json) -> bytes:
+def encode(content: Mapping[str, object]) -> bytes:
     """Compact JSON in UTF-8. Raises `ValueError` for a NaN, which JSON has no word for."""
     return json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
 
 
 def _message(
     topic: str,
-    content: Json,
+    content: Mapping[str, object],
     *,
     qos: Literal[0, 1] = 1,
     retain: bool = False,
@@ -212,7 +227,7 @@ def _event_summary(event: Event) -> str:
     return summary(f"{event.rule or event.event_type} {happened} on {event.camera}")
 
 
-def _latency(timings: Timings, total_ms: float) -> Json:
+def _latency(timings: Timings, total_ms: float) -> schemas.Latency:
     return {
         "queue": round(timings.queue_ms),
         "encode": round(timings.encode_ms),
@@ -226,5 +241,14 @@ def _rounded(value: float | None, digits: int) -> float | None:
     return None if value is None or not math.isfinite(value) else round(value, digits)
 
 
-def _online(online: bool) -> str:  # noqa: FBT001  # the one argument is the state's name
-    return "online" if online else "offline"
+def _online(*, online: bool) -> schemas.Online:
+    return {"state": "online" if online else "offline"}
+
+
+def _link_problem(link: PublisherHealth) -> str | None:
+    """What was lost on the way since the start, if anything was."""
+    if link.dropped_alerts:
+        return f"{link.dropped_alerts} alerts gave way in a full outbox while the broker was away"
+    if link.refused:
+        return f"the broker refused {link.refused} messages: see its access list and our log"
+    return None

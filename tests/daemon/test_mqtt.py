@@ -225,7 +225,20 @@ def test_bridge_health_tells_of_link_and_outbox() -> None:
             "dropped_alerts": 0,
             "publish_ms_p50": 4.4,
         },
+        "problem": "the broker refused 1 messages: see its access list and our log",
     }
+
+
+def test_what_was_lost_is_a_problem_and_alerts_come_first() -> None:
+    link = PublisherHealth(True, "5", None, 0, 0.0, 7, 0, 0, 0, None, 1.0)
+    bridge = BridgeHealth(MATCH.wall_time, 1.0, "ready", 9, 4)
+
+    def problem(link: PublisherHealth) -> object:
+        return json.loads(payloads.bridge_health(TOPICS, bridge, link).payload)["problem"]
+
+    assert problem(link) is None
+    assert problem(replace(link, dropped=5)) is None  # descriptions gave way: that is as promised
+    assert "3 alerts" in str(problem(replace(link, dropped=5, dropped_alerts=3, refused=1)))
 
 
 def test_camera_state_has_what_switches_and_numbers_show() -> None:
