@@ -17,6 +17,8 @@ from daemon.config import Config
 from daemon.control import ControlServer
 from daemon.eventlog import EventLog
 from daemon.lookout import Lookout
+from daemon.media import MediaWriter
+from daemon.media_wishes import media_writer, recordings_for, wishes_of
 from daemon.mqtt import payloads
 from daemon.mqtt.options import MqttOptions
 from daemon.mqtt.records import CameraEntry, RuleSetting, RuleStatus
@@ -68,6 +70,7 @@ class App:
     store: Store | None
     lookout: Lookout | None
     control: ControlServer | None
+    media: MediaWriter | None
 
     def run(self, watchdog: Watchdog, notifier: Notifier) -> int:
         """Start the threads, report until `workers.ended` is set, stop them; the exit code.
@@ -80,6 +83,8 @@ class App:
             self.workers.start("store", self.store.keep, stop)
         if self.control is not None:
             self.workers.start("control", self.control.run, stop)
+        if self.media is not None:
+            self.workers.start("media", self.media.run, stop)
         if self.publisher is not None:
             self.workers.start("publisher", self.publisher.run, stop_publishing)
         for name, capture in self.captures.items():
@@ -99,9 +104,10 @@ class App:
         return 1 if self.workers.failed else 0
 
     def _stop(self, stop: threading.Event, stop_publishing: threading.Event) -> None:
-        """Inference first, so that the incidents it closes are still published."""
+        """Inference and media first, so that what they have to tell is still published."""
         stop.set()
-        left = self.workers.join(INFERENCE_STOP_S, "inference")
+        writers = ("inference", *(("media",) if self.media is not None else ()))
+        left = self.workers.join(INFERENCE_STOP_S, *writers)
         self.reporter.goodbye()
         stop_publishing.set()
         if self.publisher is not None:
@@ -117,7 +123,8 @@ class App:
         """Not under a thread that still writes: a store that is not closed loses nothing."""
         if self.lookout is not None:
             self.lookout.end()
-        if self.store is not None and not self.workers.join(STORE_STOP_S, "inference", "store"):
+        writers = ("inference", "store", *(("media",) if self.media is not None else ()))
+        if self.store is not None and not self.workers.join(STORE_STOP_S, *writers):
             self.store.close()
 
     def _heartbeats(self) -> list[Heartbeat]:
@@ -151,10 +158,13 @@ def build_app(
         for name, camera in enabled.items()
     }
     rings = {name: FrameRing(camera.plan().ring_capacity) for name, camera in enabled.items()}
+    wishes = wishes_of(config)
+    recordings = recordings_for(wishes)
     captures = {
         name: CaptureWorker(
             name, sources[name], rings[name], clock,
             sample_interval_s=camera.window.interval_s, frame_edge_px=model.frame_edge_px,
+            recording=recordings.get(name),
         )
         for name, camera in enabled.items()
     }  # fmt: skip
@@ -167,7 +177,8 @@ def build_app(
     event_log = EventLog(config.log.events) if config.log.events else None
     sink = EventSink(clock, topics, event_log, outbox, store)
     watches = {name: _watch(config, name) for name in enabled}
-    inference = InferenceWorker(model, scheduler, watches, sink, clock, new_ulid)
+    media = media_writer(config, sink, recordings, wishes, outbox, clock)
+    inference = InferenceWorker(model, scheduler, watches, media or sink, clock, new_ulid)
     if store is not None:
         resume(store, {name: watch.book for name, watch in watches.items()}, inference, clock)
     judged = {name: [rule.name for rule in config.rules_for(name)] for name in config.cameras}
@@ -181,7 +192,7 @@ def build_app(
             outbox.put(message)
     return App(
         config, clock, Workers(), sources, captures, scheduler, inference, publisher, event_log,
-        reporter, store, lookout, server,
+        reporter, store, lookout, server, media,
     )  # fmt: skip
 
 

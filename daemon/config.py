@@ -23,6 +23,7 @@ from daemon.config_sections import (
     CameraSlug,
     ControlConfig,
     LogConfig,
+    MediaConfig,
     ModelConfig,
     MqttConfig,
     Section,
@@ -52,6 +53,9 @@ class Config(Section):
         default=StoreConfig(),
         description="`off` for none: then nothing is remembered, and `why` has no answer",
         json_schema_extra=checks.off_instead_of_null,
+    )
+    media: MediaConfig | None = Field(
+        default=None, description="where snapshots and clips go, for rules that want them"
     )
 
     control: ControlConfig = ControlConfig()
@@ -97,7 +101,8 @@ def _validated(document: Document, secrets: Secrets) -> tuple[Config | None, lis
     if document.values is None:
         nothing = Problem((), "there is nothing in it; a configuration needs `cameras:`", line=1)
         return None, problems or [nothing]
-    context = checks.Context(secrets, checks.names_of_cameras(document.values))
+    has_media = isinstance(document.values, dict) and bool(document.values.get("media"))
+    context = checks.Context(secrets, checks.names_of_cameras(document.values), has_media)
     try:
         config = Config.model_validate(document.values, context=context)
     except ValidationError as error:
