@@ -195,7 +195,7 @@ class _Client:
         self._send("\r\n".join([*lines, "", body]).encode())
         if method == "PLAY" and status == 200 and not self.playing:
             self.playing = True
-            threading.Thread(target=self._play, daemon=True).start()
+            threading.Thread(target=self._play_and_hang_up, daemon=True).start()
             if self._server.faults.audio:
                 threading.Thread(target=self._play_audio, daemon=True).start()
         if method == "TEARDOWN":
@@ -227,6 +227,12 @@ class _Client:
         if method == "SETUP" and "interleaved" not in headers.get("transport", ""):
             return 461
         return self._server.faults.status.get(method, 0)
+
+    def _play_and_hang_up(self) -> None:
+        try:
+            self._play()
+        finally:
+            self.hang_up()
 
     def _play(self) -> None:
         begun_s = time.monotonic()

@@ -1,7 +1,8 @@
 """What must a camera's fault never do? One test for each of the faults that cameras are known for.
 
-Faults 12 (the host's clock), 14 (a slow model) and 17 (USB) need no network; the others are done
-by a real server to the real capture thread.
+Faults 12 (the host's clock) and 14 (a slow model) need no network; the others are done by a real
+server to the real capture thread. 15 (a stop) is in daemon/test_exit.py, 16 (a hundred reconnects)
+in test_leaks.py and 17 (USB) in test_usb.py.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +19,17 @@ from structlog.testing import capture_logs
 
 from pipelines.clock import SystemClock
 from pipelines.errors import EndOfStream, Stalled, Unreachable
+from pipelines.ids import new_ulid
+from pipelines.inference import InferenceWorker, Watch
 from pipelines.ring import FrameRing
+from pipelines.rules import RuleBook
 from pipelines.sources import Picture
 from pipelines.types import Frame
 from pipelines.vitals import STALL_S, CameraHealth
 from pipelines.windows import WindowPlan, WindowScheduler
 from tests import rtsp_faults
 from tests.cameras import PATIENCE_S, in_state, running, until, worker_of
-from tests.fakes import FakeClock, FakeSource
+from tests.fakes import FakeClock, FakeModel, FakeSink, FakeSource
 from tests.h264 import load_clip, read_number, write_numbered_clip
 from tests.rtsp_auth import Login, Scheme
 from tests.rtsp_faults import Faults, Timeline
@@ -335,6 +340,35 @@ def test_13_a_change_of_resolution_is_an_epoch_of_the_right_shape(
 # 14 to 18: it, or what comes after it, is too slow or too fast
 
 
+def test_14_a_slow_model_sees_what_is_new_and_costs_no_memory() -> None:
+    """A window takes twelve seconds, and one is due every two: for ten minutes."""
+    clock, model = FakeClock(), FakeModel()
+    plan = WindowPlan(num_frames=4, interval_s=1.0, stride_s=2.0)
+    ring = FrameRing(plan.ring_capacity)
+    windows = WindowScheduler({"door": (plan, ring)}, clock.monotonic_s())
+    watch = Watch(RuleBook("door", (), new_ulid), None, "What happens?")
+    inference = InferenceWorker(model, windows, {"door": watch}, FakeSink(), clock, new_ulid)
+    ages_s = []
+
+    def script() -> Iterator[Picture]:
+        free_s = 0.0
+        for second in range(600):
+            began_s = clock.monotonic_s()
+            if began_s >= free_s and inference.run_once():
+                ages_s.append(began_s - model.asked[-1][0].end_s)
+                free_s = began_s + 12.0
+            yield Picture(np.zeros((4, 4, 3), np.uint8), float(second))
+
+    worker_of(FakeSource(script(), clock), clock, ring).run_once(threading.Event())
+    assert len(ages_s) >= 45
+    assert max(ages_s) <= 2.0
+    counts = windows.counts("door", clock.monotonic_s())
+    assert counts.skipped == pytest.approx(600 / 2 - len(ages_s), abs=5)
+    assert ring.dropped > 150
+    assert len(ring.stamps()) <= plan.ring_capacity
+    assert counts.blind_share == pytest.approx(1 - 4 / 12, abs=0.05)
+
+
 def test_18_a_camera_with_4k_at_60_a_second_is_sampled_on_time(tmp_path: Path) -> None:
     big = write_numbered_clip(tmp_path / "4k.mp4", 120, 60, size_px=(3840, 2160), gop=60)
     ring = FrameRing(16)
@@ -393,5 +427,4 @@ def test_no_fault_touches_another_camera(clip: Path) -> None:
 
 def short_lived(timeline: Timeline) -> Timeline:
     """A camera that hangs up as soon as it has begun."""
-    yield next(timeline)
-    raise OSError
+    return islice(timeline, 1)
