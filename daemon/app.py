@@ -36,6 +36,7 @@ from pipelines.capture import CaptureWorker
 from pipelines.clock import Clock
 from pipelines.ids import new_ulid
 from pipelines.inference import Describing, InferenceWorker, Watch
+from pipelines.mask import Mask
 from pipelines.ring import FrameRing
 from pipelines.rules import RuleBook
 from pipelines.smolvlm2.prompt import DESCRIBE_PROMPT
@@ -164,7 +165,7 @@ def build_app(
         name: CaptureWorker(
             name, sources[name], rings[name], clock,
             sample_interval_s=camera.window.interval_s, frame_edge_px=model.frame_edge_px,
-            recording=recordings.get(name),
+            recording=recordings.get(name), mask=Mask(camera.mask) if camera.mask else None,
         )
         for name, camera in enabled.items()
     }  # fmt: skip

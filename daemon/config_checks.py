@@ -15,6 +15,7 @@ from pydantic import ValidationInfo
 
 from daemon.config_errors import Refused, did_you_mean
 from daemon.secrets import SecretError, Secrets, read_secret_file
+from pipelines.polygons import Polygon, problem_of
 from pipelines.smolvlm2.presets import NAMES
 from pipelines.sources.url import SourceUrl
 
@@ -168,6 +169,14 @@ def at_least_needed(of: int, info: ValidationInfo) -> int:
     if of < needed:
         raise Refused(f"is {of}; expected at least `needed` ({needed})")
     return of
+
+
+def polygon(points: Polygon) -> Polygon:
+    """A part of the picture."""
+    problem = problem_of(points)
+    if problem is not None:
+        raise Refused(problem)
+    return points
 
 
 def with_media(value: object, info: ValidationInfo) -> object:

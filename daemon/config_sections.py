@@ -51,6 +51,8 @@ Source = Annotated[
 CameraNames = Annotated[
     tuple[str, ...], BeforeValidator(checks.camera_names), WithJsonSchema(checks.CAMERAS_SCHEMA)
 ]
+Coordinate = Annotated[float, Field(strict=True)]
+Outline = Annotated[tuple[tuple[Coordinate, Coordinate], ...], AfterValidator(checks.polygon)]
 NotEmbedded = AfterValidator(mqtt.not_embedded)
 WithUsername = AfterValidator(mqtt.with_username)
 
@@ -187,6 +189,11 @@ class CameraConfig(Section):
         default="auto",
         description="auto: as much as sampled frames need; keyframes: only keyframes, and only "
         "they are sampled; all: everything",
+    )
+    mask: tuple[Outline, ...] = Field(
+        default=(),
+        description="parts of the picture that nothing sees or keeps; each a list of corners "
+        "[x, y], from 0 to 1",
     )
     gate: Literal["always", "motion"] = Field(
         default="motion", description="motion: only windows in which something moved are run"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import threading
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -14,6 +15,7 @@ from cv2.typing import MatLike
 
 from pipelines.clock import Clock
 from pipelines.errors import NoKeyframe, SourceError, Stalled
+from pipelines.mask import Mask
 from pipelines.motion import MotionMeter
 from pipelines.packet_ring import JPEG_INTERVAL_S, PacketRing
 from pipelines.ring import FrameRing
@@ -49,6 +51,7 @@ class CaptureWorker:
         sample_interval_s: float,
         frame_edge_px: int,
         recording: PacketRing | None = None,
+        mask: Mask | None = None,
         seed: int | None = None,
     ) -> None:
         self._camera = camera
@@ -58,6 +61,7 @@ class CaptureWorker:
         self._sample_interval_s = sample_interval_s
         self._edge_px = frame_edge_px
         self._recording = recording
+        self._mask = mask
         self._grid = SampleGrid()  # of what is read for the recording, which pictures are sampled
         self._random = random.Random(seed)  # noqa: S311 - spreads retries, guards nothing
         self._vitals = Vitals(camera, source.url, clock.monotonic_s())
@@ -99,7 +103,7 @@ class CaptureWorker:
                 picture = self._source.read(self._read_interval_s(), stop)
                 if picture is None:
                     break
-                self._admit(picture)
+                self._admit(self._masked(picture))
             if not stop.is_set():
                 self._vitals.ended(self._clock.monotonic_s())
         finally:
@@ -147,6 +151,13 @@ class CaptureWorker:
         if self._read_interval_s() == self._sample_interval_s:
             return True
         return self._grid.due(now_s if pts_s is None else pts_s, self._sample_interval_s)
+
+    def _masked(self, picture: Picture) -> Picture:
+        """What is masked goes before anybody sees it, and with it the packet that shows it."""
+        if self._mask is None:
+            return picture
+        image = None if picture.image is None else self._mask.burn(picture.image)
+        return replace(picture, image=image, coded=None)
 
     def _bear_damage(self, now_s: float) -> None:
         """A connection without a sound picture is given up, before its first one not so soon."""

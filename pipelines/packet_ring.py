@@ -38,20 +38,17 @@ class PacketRing:
     """The last `keep_s` seconds of one camera, compressed, from a keyframe on. Thread-safe.
 
     The camera's own packets are kept as they came. Where there are none that a browser plays (USB
-    cameras, scenes, MJPEG), or where they must not be kept because the camera has masks
-    (`may_keep_packets=False`), pictures are kept as JPEG, at most one in `JPEG_INTERVAL_S`.
+    cameras, scenes, MJPEG), or none that may be kept (cameras with masks), pictures are kept as
+    JPEG, at most one in `JPEG_INTERVAL_S`.
 
     Memory: at most `max_bytes` + the largest picture, each picture counted with 400 bytes for what
     is around it. When full, the oldest group of pictures goes, counted in `dropped`.
     """
 
-    def __init__(
-        self, keep_s: float, *, max_bytes: int = RING_BYTES, may_keep_packets: bool = True
-    ) -> None:
+    def __init__(self, keep_s: float, *, max_bytes: int = RING_BYTES) -> None:
         self._keep_s = keep_s
         self._max_bytes = max_bytes
-        self._may_keep_packets = may_keep_packets
-        self._wants_images = not may_keep_packets
+        self._wants_images = False
         self._has_packets = False
         self._lock = threading.Lock()
         self._kept: deque[Kept] = deque()
@@ -72,9 +69,9 @@ class PacketRing:
 
     def put(self, picture: Picture, image: Image | None, captured_s: float) -> None:
         """Take what a source read: the packet, or else `image` ([H, W, 3] RGB, masked already)."""
-        coded = picture.coded if self._may_keep_packets else None
+        coded = picture.coded
         if coded is not None:
-            self._wants_images, self._has_packets = False, True
+            self._has_packets = True
             self._append(Kept(captured_s, coded.data, coded.is_key, coded))
         elif image is not None and not self._has_packets:
             self._wants_images = True

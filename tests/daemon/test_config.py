@@ -615,3 +615,22 @@ def test_a_configuration_shows_no_secret(tmp_path: Path) -> None:
         assert SECRET not in shown
     assert set(config.secret_values) == {SECRET}
     assert len(config.secret_values) == 4
+
+
+@pytest.mark.parametrize(
+    ("mask", "problem"),
+    [
+        ("[[[0, 0], [1, 0]]]", "has 2 points"),
+        ("[[[0, 0], [1, 0], [1, 1.5]]]", "has the point [1, 1.5]"),
+        ("[[[0, 0], [1, 1], [1, 0], [0, 1]]]", "crosses itself"),
+        ("[[[0, 0], [0.5, 0.5], [1, 1]]]", "is empty"),
+    ],
+)
+def test_a_mask_that_masks_nothing_is_told_with_its_line(
+    tmp_path: Path, mask: str, problem: str
+) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(f"cameras:\n  a:\n    source: scene://porch\n    mask: {mask}\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, {})
+    assert str(caught.value).startswith(f"{path}:4: cameras.a.mask.0: {problem}")
