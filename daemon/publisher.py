@@ -8,17 +8,26 @@ from __future__ import annotations
 import statistics
 import threading
 from collections import deque
-from dataclasses import dataclass
 
 import structlog
 from paho.mqtt.enums import MQTTProtocolVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
-from daemon.mqtt.client import Accepted, Acknowledged, Ended, Link, LinkEvent
+from daemon.mqtt.client import Link
+from daemon.mqtt.homeassistant import HomeAssistant
+from daemon.mqtt.link_events import (
+    Accepted,
+    Acknowledged,
+    Arrived,
+    Ended,
+    LinkEvent,
+    Subscribed,
+)
 from daemon.mqtt.options import MqttOptions
 from daemon.mqtt.payloads import Message, bridge_state
 from daemon.mqtt.reasons import MQTT5, MQTT311, Problem, next_protocol
 from daemon.mqtt.records import Protocol, PublisherHealth
+from daemon.mqtt.retry import Retry
 from daemon.mqtt.topics import Topics
 from daemon.outbox import IN_FLIGHT, Outbox, Queued
 from pipelines.clock import Clock
@@ -33,20 +42,6 @@ _FAILURE = 0x80  # MQTT 5, 2.4: reason codes from here on are refusals
 _PROTOCOLS: dict[MQTTProtocolVersion, Protocol] = {MQTT5: "5", MQTT311: "3.1.1"}
 
 
-@dataclass(frozen=True, slots=True)
-class Retry:
-    """How long to wait between attempts: doubled each time, from `first_s` to `cap_s`."""
-
-    first_s: float = 0.5
-    cap_s: float = 15.0
-    slow_cap_s: float = 60.0  # for a wrong password, which asking more often does not mend
-
-    def delay_s(self, failures: int, problem: Problem) -> float:
-        """Seconds to wait after so many failures in a row."""
-        cap_s = self.slow_cap_s if problem.needs_a_person else self.cap_s
-        return min(cap_s, self.first_s * 2.0 ** min(failures - 1, 16))
-
-
 class Publisher:
     """The publisher thread. Raises `BrokerError` at once for a CA file that cannot be used.
 
@@ -55,12 +50,18 @@ class Publisher:
     """
 
     def __init__(
-        self, outbox: Outbox, options: MqttOptions, clock: Clock, retry: Retry | None = None
+        self,
+        outbox: Outbox,
+        options: MqttOptions,
+        clock: Clock,
+        retry: Retry | None = None,
+        home: HomeAssistant | None = None,
     ) -> None:
         self._outbox = outbox
         self._options = options
         self._clock = clock
         self._retry = retry or Retry()
+        self._home = home
         self._topics = Topics(options.base_topic)
         self._tls = options.tls_context()
         self._protocol = MQTT5 if options.protocol == "auto" else MQTT311
@@ -71,6 +72,7 @@ class Publisher:
         self._window = 0  # how many may be in flight; 0 until the broker has accepted us
         self._first: deque[Message] = deque()  # goes out before anything of the outbox
         self._in_flight: dict[int, Queued | Message] = {}  # by paho's message id
+        self._subscribing: dict[int, str] = {}  # topics, by paho's message id
         self._published = self._refused = 0
         self._refused_topics: set[str] = set()
         self._publish_ms: deque[float] = deque(maxlen=100)
@@ -125,6 +127,7 @@ class Publisher:
         self._connected = False
         self._window = 0
         self._in_flight.clear()
+        self._subscribing.clear()
         self._outbox.release()
         return end
 
@@ -136,7 +139,8 @@ class Publisher:
         for event in link.events():
             if isinstance(event, Ended):
                 return event
-            self._take(event)
+            self._take(event, link)
+        self._tend_home(link)
         while len(self._in_flight) < self._window:
             due = self._first.popleft() if self._first else self._outbox.next()
             if due is None:
@@ -145,25 +149,52 @@ class Publisher:
             self._in_flight[link.send(message)] = due
         return None
 
-    def _take(self, event: LinkEvent) -> None:
+    def _take(self, event: LinkEvent, link: Link) -> None:
         if isinstance(event, Accepted):
-            self._take_accepted(event)
+            self._take_accepted(event, link)
         elif isinstance(event, Acknowledged):
             self._take_acknowledged(event)
+        elif isinstance(event, Subscribed):
+            self._take_subscribed(event)
+        elif isinstance(event, Arrived) and self._home is not None:
+            self._first.extend(self._home.hear(event, self._clock.monotonic_s()))
 
-    def _take_accepted(self, event: Accepted) -> None:
+    def _take_accepted(self, event: Accepted, link: Link) -> None:
         self._connected = True
         self._connected_s = self._clock.monotonic_s()
         self._worked = self._protocol
         self._problem = None
         self._window = min(IN_FLIGHT, event.receive_maximum)
-        self._first = deque((bridge_state(self._topics, online=True), *self._outbox.retained()))
+        if self._home is not None:  # before we announce: the broker keeps one message a topic
+            for topic in self._home.connected(self._connected_s):
+                self._subscribing[link.subscribe(topic)] = topic
+        self._first = deque((bridge_state(self._topics, online=True), *self._all_retained()))
         log.info(
             "mqtt.connected",
             broker=self._options.broker,
             protocol=_PROTOCOLS[self._protocol],
             pending=self._outbox.stats().pending,
         )
+
+    def _all_retained(self) -> tuple[Message, ...]:
+        """Discovery before the states that it tells of."""
+        announced = self._home.messages() if self._home is not None else ()
+        return (*announced, *self._outbox.retained())
+
+    def _tend_home(self, link: Link) -> None:
+        """What Home Assistant is due by now."""
+        if self._home is None or not self._connected:
+            return
+        now_s = self._clock.monotonic_s()
+        if self._home.learned(now_s):
+            link.unsubscribe(self._home.kept_topics)
+        if self._home.answer_due(now_s):
+            self._first.extend(self._all_retained())
+
+    def _take_subscribed(self, event: Subscribed) -> None:
+        topic = self._subscribing.pop(event.mid, "")
+        if event.reason.value >= _FAILURE:
+            self._log_refusal("mqtt.subscribe_refused", topic, event.reason, f"read {topic}")
 
     def _take_acknowledged(self, event: Acknowledged) -> None:
         sent = self._in_flight.pop(event.mid, None)
@@ -172,7 +203,13 @@ class Publisher:
         message = sent.message if isinstance(sent, Queued) else sent
         if event.reason.value >= _FAILURE:
             self._refused += 1
-            self._log_refusal(message, event.reason)
+            if message.topic not in self._refused_topics:
+                self._refused_topics.add(message.topic)
+                base = f"{self._options.base_topic}/"
+                where = f"{base}#" if message.topic.startswith(base) else message.topic
+                self._log_refusal(
+                    "mqtt.publish_refused", message.topic, event.reason, f"write to {where}"
+                )
             if isinstance(sent, Queued):
                 self._outbox.refuse(sent.id)
             return
@@ -182,16 +219,10 @@ class Publisher:
             self._publish_ms.append((self._clock.monotonic_s() - sent.put_s) * 1000)
             self._outbox.acknowledge(sent.id)
 
-    def _log_refusal(self, message: Message, reason: ReasonCode) -> None:
-        if message.topic not in self._refused_topics:
-            self._refused_topics.add(message.topic)
-            log.error(
-                "mqtt.publish_refused",
-                topic=message.topic,
-                reason=str(reason),
-                hint=f"let user {self._options.username!r} write to "
-                f"{self._options.base_topic}/# in the broker's access list",
-            )
+    def _log_refusal(self, event: str, topic: str, reason: ReasonCode, right: str) -> None:
+        who = f"user {self._options.username!r}"
+        hint = f"let {who} {right} in the broker's access list"
+        log.error(event, topic=topic, reason=str(reason), hint=hint)
 
     def _say_goodbye(self, link: Link) -> None:
         """Send what is left, for a bounded time, then `offline` and no more."""

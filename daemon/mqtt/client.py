@@ -13,7 +13,6 @@ import struct
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
@@ -21,6 +20,14 @@ from paho.mqtt.exception import MQTTException
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from daemon.mqtt.link_events import (
+    Accepted,
+    Acknowledged,
+    Arrived,
+    Ended,
+    LinkEvent,
+    Subscribed,
+)
 from daemon.mqtt.options import MqttOptions
 from daemon.mqtt.payloads import Message
 from daemon.mqtt.reasons import (
@@ -34,36 +41,13 @@ from daemon.mqtt.reasons import (
 
 CONNECT_TIMEOUT_S = 5.0
 _CUT_S = 0.5  # how long a network thread may take to notice that its socket was shut down
+_MOST_WAITING = 1000  # messages delivered and not yet taken; more are left out
+_MOST_BYTES = 256 * 1024  # of a delivered message; nothing that we want is as long
 _RECEIVE_MAXIMUM = 65_535  # MQTT 5, 3.2.2.3.3: what an absent property means
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """The broker answered CONNECT with a yes and takes so many unacknowledged messages."""
-
-    receive_maximum: int
-
-
-@dataclass(frozen=True, slots=True)
-class Acknowledged:
-    """The broker answered one message; `reason` of 0x80 and above is a refusal."""
-
-    mid: int
-    reason: ReasonCode
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """The connection is over, or never came about. The last event of a link."""
-
-    problem: Problem
-    accepted: bool
-    protocol_refused: bool = False
 
 
 # What paho raises over bytes or names it cannot read (its own list, `_packet.DECODE_ERRORS`).
 _UNREADABLE = (MQTTException, ValueError, LookupError, struct.error)
-LinkEvent = Accepted | Acknowledged | Ended
 
 
 class Link:
@@ -114,6 +98,17 @@ class Link:
         info = self._client.publish(message.topic, message.payload, message.qos, message.retain)
         return info.mid
 
+    def subscribe(self, topic: str) -> int:
+        """Ask for a topic's messages; a `Subscribed` carries the returned mid.
+
+        What arrives is an `Arrived`; what is too long, or comes faster than it is taken, is not.
+        """
+        return self._client.subscribe(topic, qos=1)[1] or 0
+
+    def unsubscribe(self, topic: str) -> None:
+        """Ask for no more of them."""
+        self._client.unsubscribe(topic)
+
     def close(self, timeout_s: float) -> None:
         """Say goodbye, so that the broker drops the last will, or cut the line after `timeout_s`.
 
@@ -130,6 +125,7 @@ class Link:
             # Client and link refer to each other: cut here, sockets close now and not some day.
             self._client.on_connect = self._client.on_connect_fail = None
             self._client.on_disconnect = self._client.on_publish = None
+            self._client.on_subscribe = self._client.on_message = None
             self._client.when_over = None
 
     def _new_client(
@@ -151,6 +147,8 @@ class Link:
         client.on_connect_fail = self._on_connect_fail
         client.on_disconnect = self._on_disconnect
         client.on_publish = self._on_publish
+        client.on_subscribe = self._on_subscribe
+        client.on_message = self._on_message
         client.when_over = self._when_over
         return client
 
@@ -203,6 +201,28 @@ class Link:
         _properties: Properties,
     ) -> None:
         self._tell(Acknowledged(mid, reason))
+
+    def _on_subscribe(
+        self,
+        _client: paho.Client,
+        _userdata: object,
+        mid: int,
+        reasons: list[ReasonCode],
+        _properties: Properties | None,
+    ) -> None:
+        for reason in reasons:  # one, as topics are subscribed to one by one
+            self._tell(Subscribed(mid, reason))
+
+    def _on_message(
+        self, _client: paho.Client, _userdata: object, message: paho.MQTTMessage
+    ) -> None:
+        if len(message.payload) > _MOST_BYTES or self._events.qsize() >= _MOST_WAITING:
+            return
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:  # a broker that lets such a topic through
+            return
+        self._tell(Arrived(topic, bytes(message.payload), message.retain))
 
     def _when_over(self, error: Exception | None) -> None:
         problem = self._problem

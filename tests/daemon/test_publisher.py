@@ -20,9 +20,10 @@ from daemon.mqtt.options import MqttOptions
 from daemon.mqtt.payloads import event_content, event_messages
 from daemon.mqtt.reasons import Problem
 from daemon.mqtt.records import CameraHealth, PublisherHealth
+from daemon.mqtt.retry import Retry
 from daemon.mqtt.topics import Topics
 from daemon.outbox import Outbox
-from daemon.publisher import Publisher, Retry
+from daemon.publisher import Publisher
 from pipelines.clock import SystemClock
 from pipelines.types import Event
 from tests.daemon.events import DESCRIBE, match

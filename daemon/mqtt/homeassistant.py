@@ -1,0 +1,93 @@
+"""What is Home Assistant told, when, and when once more?
+
+Knows no connection and no clock: it is told what the broker delivers and what time it is, and
+returns what is to be sent. What an earlier run announced is read from the broker, which keeps it:
+there it is also after a new disk, or from another machine; a file of our own would not know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import structlog
+
+from daemon.mqtt.discovery import Site, message, removal
+from daemon.mqtt.discovery_schemas import Platform
+from daemon.mqtt.link_events import Arrived
+from daemon.mqtt.payloads import Message
+from daemon.mqtt.records import CameraEntry
+
+log = structlog.get_logger(__name__)
+
+STATUS_TOPIC = "homeassistant/status"  # its birth message; a setting apart from the prefix
+LEARN_S = 10.0  # for the broker to deliver what it has kept
+SETTLE_S = 3.0  # from its birth message to our answer: it is busy, and may come and go
+AGAIN_S = 30.0  # between two answers at least, however often it restarts
+
+
+class HomeAssistant:
+    """Announces the bridge and the cameras, takes back what is gone, answers birth messages.
+
+    Times are monotonic seconds. Nothing that arrives makes it raise.
+    """
+
+    def __init__(self, site: Site, cameras: Sequence[CameraEntry]) -> None:
+        self._site = site
+        self._devices = site.devices(cameras)
+        self._removed: dict[str, dict[str, Platform]] = {topic: {} for topic in self._devices}
+        self._learned_s: float | None = None  # until then the broker delivers what it has kept
+        self._answer_s: float | None = None
+        self._answered_s = -AGAIN_S
+        self.kept_topics = f"{site.prefix}/device/+/config"
+
+    def connected(self, now_s: float) -> tuple[str, ...]:
+        """A link is up: the topics to subscribe to, before anything is announced on it."""
+        self._learned_s = now_s + LEARN_S
+        self._answer_s = None  # all is told anyway
+        return STATUS_TOPIC, self.kept_topics
+
+    def messages(self) -> tuple[Message, ...]:
+        """All discovery messages; they go before the states they tell of."""
+        return tuple(
+            message(topic, device, self._removed[topic]) for topic, device in self._devices.items()
+        )
+
+    def hear(self, arrived: Arrived, now_s: float) -> tuple[Message, ...]:
+        """Take in what was delivered; what is to be sent because of it."""
+        if arrived.topic == STATUS_TOPIC:
+            if arrived.payload == b"online" and not arrived.retained and self._answer_s is None:
+                self._answer_s = max(now_s + SETTLE_S, self._answered_s + AGAIN_S)
+            return ()
+        # News is our own words, or those of somebody with the same names: answering would not end.
+        return self._compare(arrived) if arrived.retained else ()
+
+    def learned(self, now_s: float) -> bool:
+        """True once a link, when there is no more to learn from what the broker has kept."""
+        if self._learned_s is None or now_s < self._learned_s:
+            return False
+        self._learned_s = None
+        return True
+
+    def answer_due(self, now_s: float) -> bool:
+        """True when everything is to be told once more; the next time not before `AGAIN_S`."""
+        if self._answer_s is None or now_s < self._answer_s:
+            return False
+        self._answer_s, self._answered_s = None, now_s
+        log.info("homeassistant.online", announced=len(self._devices))
+        return True
+
+    def _compare(self, kept: Arrived) -> tuple[Message, ...]:
+        components = self._site.announced(kept.topic, kept.payload)
+        if components is None:
+            return ()
+        device = self._devices.get(kept.topic)
+        if device is None:
+            log.info("homeassistant.device_removed", topic=kept.topic)
+            return (removal(kept.topic),)
+        gone = {key: of for key, of in components.items() if key not in device["components"]}
+        removed = self._removed[kept.topic]
+        if gone.keys() <= removed.keys():
+            return ()
+        removed.update(gone)
+        log.info("homeassistant.entities_removed", topic=kept.topic, entities=sorted(gone))
+        return (message(kept.topic, device, removed),)

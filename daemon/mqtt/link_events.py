@@ -1,0 +1,56 @@
+"""What can happen on a connection to the broker?
+
+Knows no connection: a `Link` puts these in a queue, the publisher takes them out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from paho.mqtt.reasoncodes import ReasonCode
+
+from daemon.mqtt.reasons import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The broker answered CONNECT with a yes and takes so many unacknowledged messages."""
+
+    receive_maximum: int
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """The broker answered one message; `reason` of 0x80 and above is a refusal."""
+
+    mid: int
+    reason: ReasonCode
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribed:
+    """The broker answered one subscription; `reason` of 0x80 and above is a refusal."""
+
+    mid: int
+    reason: ReasonCode
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A message that the broker delivered. `retained`: it was kept, and is no news."""
+
+    topic: str
+    payload: bytes
+    retained: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The connection is over, or never came about. The last event of a link."""
+
+    problem: Problem
+    accepted: bool
+    protocol_refused: bool = False
+
+
+LinkEvent = Accepted | Acknowledged | Subscribed | Arrived | Ended
