@@ -20,6 +20,8 @@ from daemon.lookout import Lookout
 from daemon.media import MediaWriter
 from daemon.media_wishes import media_writer, recordings_for, wishes_of
 from daemon.mqtt import payloads
+from daemon.mqtt.discovery import Site
+from daemon.mqtt.homeassistant import HomeAssistant
 from daemon.mqtt.options import MqttOptions
 from daemon.mqtt.records import CameraEntry, RuleSetting, RuleStatus
 from daemon.mqtt.topics import Topics
@@ -185,7 +187,8 @@ def build_app(
     judged = {name: [rule.name for rule in config.rules_for(name)] for name in config.cameras}
     server = ControlServer(control, answers(store, judged)) if control is not None else None
     lookout = Lookout(store, captures, scheduler, clock) if store is not None else None
-    publisher = Publisher(outbox, mqtt, clock) if outbox is not None and mqtt else None
+    home = _home_assistant(config, topics)
+    publisher = Publisher(outbox, mqtt, clock, home=home) if outbox is not None and mqtt else None
     watched = Watched(captures, rings, scheduler, inference)
     reporter = Reporter(topics, outbox, publisher, watched, clock)
     if outbox is not None:
@@ -204,6 +207,25 @@ def _watch(config: Config, name: str) -> Watch:
     return Watch(RuleBook(name, config.rules_for(name), new_ulid), describing, prompt)
 
 
+def _inventory(config: Config) -> list[CameraEntry]:
+    return [
+        CameraEntry(
+            name,
+            str(camera.source),
+            tuple(rule.name for rule in config.rules_for(name)),
+            snapshots=any(rule.snapshot and name in rule.cameras for rule in config.rules.values()),
+        )
+        for name, camera in config.cameras.items()
+    ]
+
+
+def _home_assistant(config: Config, topics: Topics) -> HomeAssistant | None:
+    if config.mqtt is None or not config.mqtt.discovery:
+        return None
+    site = Site(topics, config.mqtt.discovery_prefix, __version__)
+    return HomeAssistant(site, _inventory(config))
+
+
 def _first_messages(
     config: Config,
     topics: Topics,
@@ -215,16 +237,12 @@ def _first_messages(
 
     All but those whose incidents go on, see `daemon.resume`.
     """
-    entries = [
-        CameraEntry(name, str(camera.source), tuple(r.name for r in config.rules_for(name)))
-        for name, camera in config.cameras.items()
-    ]
     messages = [
         payloads.bridge_info(
             topics, version=__version__, model_id=model.model_id,
             configuration=config.model_dump(mode="json"),
         ),
-        payloads.bridge_cameras(topics, entries),
+        payloads.bridge_cameras(topics, _inventory(config)),
     ]  # fmt: skip
     now = clock.wall_time()
     for name, camera in config.cameras.items():

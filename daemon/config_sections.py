@@ -124,6 +124,12 @@ class MqttConfig(Section):
         default="smolwatch", description="all topics begin with it"
     )
     client_id: Text | None = Field(default=None, description="left out: smolwatch-<host name>")
+    discovery: bool = Field(
+        default=True, description="announce cameras and rules to Home Assistant"
+    )
+    discovery_prefix: Annotated[str, AfterValidator(mqtt.topic)] = Field(
+        default="homeassistant", description="where Home Assistant looks for announcements"
+    )
 
     @property
     def embedded(self) -> bool:

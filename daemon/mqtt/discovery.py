@@ -94,8 +94,11 @@ class Site:
         found: dict[str, Platform] = {}
         for key, component in components.items():
             match component:
-                case {"platform": platform, "state_topic": str(state_topic)}:
-                    if self._owner(state_topic) != topic:
+                case {"platform": platform, "state_topic": str(told)} | {
+                    "platform": platform,
+                    "image_topic": str(told),
+                }:
+                    if self._owner(told) != topic:
                         return None
                     if platform in _PLATFORMS and _KEY.fullmatch(key):
                         found[key] = platform
@@ -158,6 +161,8 @@ class Site:
             # These must be seen just when the camera is away.
             "problem": {**self._problem(name, health), "availability": [here]},
         }
+        if camera.snapshots:
+            components["snapshot"] = self._snapshot(name)
         for figure in _CAMERA_FIGURES:
             sensor = self._figure(name, figure, health)
             components[figure.key] = {**sensor, "availability": [here]}
@@ -196,6 +201,13 @@ class Site:
             "device_class": "motion",
             "state_topic": self.topics.camera(camera, "event"),
             "event_types": list(get_args(EventType)),
+        }
+
+    def _snapshot(self, camera: str) -> Component:
+        return {
+            **self._entity("image", camera, "snapshot", "Last alert"),
+            "image_topic": self.topics.camera(camera, "snapshot"),
+            "content_type": "image/jpeg",
         }
 
     def _rule(self, camera: str, rule: str) -> Component:

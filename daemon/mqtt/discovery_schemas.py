@@ -11,7 +11,7 @@ from typing import Literal, Required
 
 from typing_extensions import TypedDict  # pydantic wants this one below Python 3.12
 
-Platform = Literal["sensor", "binary_sensor", "event"]
+Platform = Literal["sensor", "binary_sensor", "event", "image"]
 
 
 class Available(TypedDict):
@@ -58,6 +58,8 @@ class Component(TypedDict, total=False):
     payload_on: str
     payload_off: str
     event_types: list[str]
+    image_topic: str
+    content_type: str
     json_attributes_topic: str
     json_attributes_template: str
     availability: list[Available]

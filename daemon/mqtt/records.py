@@ -36,6 +36,7 @@ class CameraEntry:
     name: str
     source: str
     rules: tuple[str, ...]
+    snapshots: bool = False  # whether any of its rules wants a picture
 
 
 @dataclass(frozen=True, slots=True)

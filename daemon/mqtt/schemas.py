@@ -7,7 +7,7 @@ meaning while `schema` stays the same.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NotRequired
 
 from pydantic import Field
 from typing_extensions import TypedDict  # pydantic wants this one below Python 3.12
@@ -162,6 +162,13 @@ class ModelUsed(TypedDict):
     prompt_sha256: str
 
 
+class Media(TypedDict, total=False):
+    """Files that belong to an event, by their names in the media folder."""
+
+    snapshot: str
+    clip: str
+
+
 class EventPayload(TypedDict):
     """Something happened. The same `event_id` may arrive twice: at least once is promised."""
 
@@ -180,6 +187,7 @@ class EventPayload(TypedDict):
     text: Annotated[Words | None, Field(description="the model's words: untrusted text")]
     latency_ms: Latency
     model: ModelUsed
+    media: NotRequired[Media]
 
 
 class Description(TypedDict):
