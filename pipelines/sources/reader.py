@@ -143,9 +143,8 @@ class VideoReader:
 
     def _wanted(self, packet: VideoPacket, stamp_s: float | None, interval_s: float) -> bool:
         """Whether the packet is to be decoded now; else it is kept, or let go."""
-        if (
-            self._lag.catching_up
-        ):  # up to the newest keyframe, that is: it takes the place of all kept
+        if self._lag.catching_up:
+            # Up to the newest keyframe, that is: each one takes the place of all that is kept.
             self._decoder.keep(packet)
             return False
         if self._mode == "all":
