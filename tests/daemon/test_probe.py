@@ -62,6 +62,16 @@ def test_the_proposal_is_taken_and_means_the_same_address(clip: Path, tmp_path: 
     assert config.cameras["camera"].source.secret == server.url
 
 
+def test_cameras_that_are_not_on_the_network_are_looked_at_too() -> None:
+    result = probe("scene://porch?seed=7", "--json")
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    assert told["codec"] is None
+    assert told["width_px"] > 0
+    assert told["fps"] > 1.0
+    assert "scene://porch?seed=7" in told["config"]
+
+
 @pytest.mark.parametrize(
     ("address", "shown", "values"),
     [
