@@ -51,7 +51,7 @@ def complaint(tmp_path: Path, text: str, **env: str) -> str:
 # What is shipped
 
 
-@pytest.mark.parametrize("name", ["smolwatch.example.yaml", "demo.yaml"])
+@pytest.mark.parametrize("name", ["smolwatch.example.yaml", "demo.yaml", "scene_rules.yaml"])
 def test_shipped_configurations_load_anywhere(name: str) -> None:
     config = load_config(CONFIGS / name, {})
     assert config.rules

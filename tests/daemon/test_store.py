@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -130,6 +131,15 @@ def test_an_event_and_its_state_change_are_one(store: Store) -> None:
     third = match(3, incident_id="another")
     assert store.record(*told(look(NOW + 4), third, state="after"))  # and texts still fit
     assert store.recall("rules/porch") == ("after", NOW)
+
+
+def test_a_text_that_was_taken_back_is_written_again(store: Store) -> None:
+    new = dataclasses.replace(look(), answers={"A new question?": 0.5})
+    store.record(*told(look(), match(1)))
+    assert not store.record(*told(new, match(1)))
+    assert store.record(*told(new))
+    texts = rows(store, "SELECT text FROM observations JOIN texts ON texts.id = questions")
+    assert texts == [('["Is there a dog?"]',), ('["A new question?"]',)]
 
 
 def test_what_is_remembered_outlives_the_process(tmp_path: Path, clock: FakeClock) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Mapping
 from datetime import UTC, datetime, time
@@ -224,6 +225,41 @@ def test_a_second_ending_needs_a_second_beginning() -> None:
         assert story.window(a=0.1, b=0.1, c=0.1) == ["-theft"]
         assert story.window(a=0.1, b=0.1, c=0.9) == []
         story.window(a=0.1, b=0.1, c=0.1)
+
+
+def test_words_of_the_same_window_are_no_later_step() -> None:
+    story = Story(Rule("r", when=Sequence((Step(A), Step(Match("smoke"), 60))), debounce=ONCE))
+    for at_s, expected in ((10.0, []), (12.0, [])):
+        story.book.judge(seen(at_s, {"a?": 0.9}))
+        assert told(story.book.judge_words(seen(at_s, {"a?": 0.9}, "smoke"))) == expected
+    story.book.judge_words(seen(14.0, {"a?": 0.9}, "air"))
+    story.book.judge(seen(16.0, {"a?": 0.9}))
+    assert told(story.book.judge_words(seen(16.0, {"a?": 0.9}, "smoke"))) == ["+r"]
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        Rule("r", "a?", debounce=Debounce(2, 2), for_s=10, cooldown_s=0),
+        Rule("r", when=Sequence((Step(Not(A)), Step(A, 9))), debounce=Debounce(1, 2), cooldown_s=0),
+    ],
+)
+@pytest.mark.parametrize("restart", [1, 2, 3, 4, 5, 6])
+def test_times_go_on_after_a_reboot(rule: Rule, restart: int) -> None:
+    """The monotonic clock begins anew; what is counted in seconds does not."""
+    plain, broken = Story(rule), Story(rule)
+    for n, p_yes in enumerate([0.1, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9]):
+        if n == restart:
+            memory = broken.book.memory()
+            assert memory is not None
+            broken = Story(rule)
+            broken.now_s = plain.now_s - 4096.0
+            assert broken.book.recall(memory, -4096.0 - WALL)
+        at_s = plain.now_s + 2.0
+        expected = plain.window(a=p_yes)
+        broken.now_s += 2.0
+        moved = dataclasses.replace(seen(broken.now_s, {"a?": p_yes}), wall_time=WALL + at_s)
+        assert told(broken.book.judge(moved)) == expected
 
 
 def test_a_sequence_can_begin_with_another_rule() -> None:
