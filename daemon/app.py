@@ -45,6 +45,7 @@ from pipelines.smolvlm2.prompt import DESCRIBE_PROMPT
 from pipelines.sources import FrameSource, open_source
 from pipelines.types import VideoModel
 from pipelines.windows import WindowScheduler
+from pipelines.zones import Zone
 
 TICK_S = 1.0
 INFERENCE_BOUND_S = 600.0  # 27 s were measured for the smallest model on two old, busy cores
@@ -161,6 +162,10 @@ def build_app(
         for name, camera in enabled.items()
     }
     rings = {name: FrameRing(camera.plan().ring_capacity) for name, camera in enabled.items()}
+    zones = {
+        name: {zone: FrameRing(camera.plan().ring_capacity) for zone in config.zones_for(name)}
+        for name, camera in enabled.items()
+    }
     wishes = wishes_of(config)
     recordings = recordings_for(wishes)
     captures = {
@@ -168,6 +173,7 @@ def build_app(
             name, sources[name], rings[name], clock,
             sample_interval_s=camera.window.interval_s, frame_edge_px=model.frame_edge_px,
             recording=recordings.get(name), mask=Mask(camera.mask) if camera.mask else None,
+            zones=zones[name],
         )
         for name, camera in enabled.items()
     }  # fmt: skip
@@ -179,7 +185,7 @@ def build_app(
     outbox = Outbox(clock) if mqtt is not None else None
     event_log = EventLog(config.log.events) if config.log.events else None
     sink = EventSink(clock, topics, event_log, outbox, store)
-    watches = {name: _watch(config, name) for name in enabled}
+    watches = {name: _watch(config, name, zones[name]) for name in enabled}
     media = media_writer(config, sink, recordings, wishes, outbox, clock)
     inference = InferenceWorker(model, scheduler, watches, media or sink, clock, new_ulid)
     if store is not None:
@@ -200,11 +206,11 @@ def build_app(
     )  # fmt: skip
 
 
-def _watch(config: Config, name: str) -> Watch:
+def _watch(config: Config, name: str, zones: Mapping[Zone, FrameRing]) -> Watch:
     describe = config.cameras[name].describe
     prompt = (describe.prompt if describe else None) or DESCRIBE_PROMPT
     describing = Describing(describe.every_s, prompt) if describe else None
-    return Watch(RuleBook(name, config.rules_for(name), new_ulid), describing, prompt)
+    return Watch(RuleBook(name, config.rules_for(name), new_ulid), describing, prompt, zones)
 
 
 def _inventory(config: Config) -> list[CameraEntry]:

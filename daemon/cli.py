@@ -136,13 +136,14 @@ def describe(
     from pipelines.clock import SystemClock
     from pipelines.smolvlm2.model import from_name
     from pipelines.sources import SourceUrl
+    from pipelines.zones import plain_question
 
     logs.setup(level="warning")
     loaded = _load(config) if config is not None else None
     questions = list(ask or [])
     if loaded is not None:
         made = (rule.made(name) for name, rule in loaded.rules.items())
-        questions += [question for rule in made for question in rule.questions]
+        questions += [plain_question(asked) for rule in made for asked in rule.questions]
     name = model or (loaded.model.name if loaded is not None else "bundled")
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:

@@ -33,6 +33,7 @@ from daemon.config_sections import (
 from daemon.config_yaml import Document, read_yaml
 from daemon.secrets import Secrets
 from pipelines.rules import Rule
+from pipelines.zones import Zone
 
 __all__ = ["Config", "ConfigError", "load_config", "schema_json"]
 
@@ -73,6 +74,12 @@ class Config(Section):
         """The rules of one camera, in the order of the file."""
         cameras = judged_on(self.rules)
         return tuple(r.made(name) for name, r in self.rules.items() if camera in cameras[name])
+
+    def zones_for(self, camera: str) -> tuple[Zone, ...]:
+        """The parts of one camera's picture that rules ask about, each once."""
+        names = {rule.name for rule in self.rules_for(camera)}
+        outlines = (rule.zone for name, rule in self.rules.items() if name in names)
+        return tuple(dict.fromkeys(Zone.around(o) for o in outlines if o is not None))
 
 
 def load_config(path: Path, env: Mapping[str, str]) -> Config:

@@ -16,7 +16,16 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from daemon import config_checks as checks
 from daemon.config_errors import Problem, Refused, did_you_mean
-from daemon.config_sections import CameraNames, Count, Seconds, Section, Share, Slug, Text
+from daemon.config_sections import (
+    CameraNames,
+    Count,
+    Outline,
+    Seconds,
+    Section,
+    Share,
+    Slug,
+    Text,
+)
 from pipelines.rules import (
     AllOf,
     AnyOf,
@@ -34,6 +43,7 @@ from pipelines.rules.conditions import Condition, When, needs_words, pattern_pro
 from pipelines.rules.hours import DAYS
 from pipelines.rules.order import circle
 from pipelines.types import Severity
+from pipelines.zones import Zone
 
 _CLOCK: Final = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)|24:00")
 
@@ -220,6 +230,12 @@ class RuleConfig(ConditionConfig):
         default=None, description="add a video to the event; `{}` for 5 s before and after"
     )
 
+    zone: Outline | None = Field(
+        default=None,
+        description="ask about this part of the picture: corners [x, y], from 0 to 1; the box "
+        "around them is looked at by itself, as sharp as the camera sends it",
+    )
+
     def said(self) -> dict[str, object]:
         """See `ConditionConfig.said`."""
         return {**super().said(), "sequence": self.sequence}
@@ -232,10 +248,12 @@ class RuleConfig(ConditionConfig):
 
     def made(self, name: str) -> Rule:
         """The rule as the pipeline judges it."""
+        zone = Zone.around(self.zone) if self.zone is not None else None
+        ask = zone.question(self.ask) if zone is not None and self.ask else self.ask
         return Rule(
             name=name,
-            ask=self.ask or "",
-            when=None if self.ask is not None else self.when(),
+            ask=ask or "",
+            when=None if self.ask is not None else _within(self.when(), zone),
             for_s=self.for_s,
             active=self.active.hours() if self.active is not None else None,
             open_above=self.open_above,
@@ -245,6 +263,28 @@ class RuleConfig(ConditionConfig):
             severity=self.severity,
             describe=self.describe,
         )
+
+
+def _within(when: When, zone: Zone | None) -> When:
+    """The same condition, with its questions asked about the zone."""
+    if zone is None:
+        return when
+    if isinstance(when, Sequence):
+        return Sequence(tuple(Step(_asked(s.condition, zone), s.within_s) for s in when.steps))
+    return _asked(when, zone)
+
+
+def _asked(condition: Condition, zone: Zone) -> Condition:
+    match condition:
+        case Ask(question):
+            return Ask(zone.question(question))
+        case Not(part):
+            return Not(_asked(part, zone))
+        case AllOf(parts):
+            return AllOf(tuple(_asked(part, zone) for part in parts))
+        case AnyOf(parts):
+            return AnyOf(tuple(_asked(part, zone) for part in parts))
+    return condition
 
 
 def judged_on(rules: Mapping[str, RuleConfig]) -> dict[str, tuple[str, ...]]:
@@ -281,6 +321,9 @@ def problems_between(
                 known = ", ".join(known for known in rules if known != name)
                 text = f"there is no rule '{other}'.{guess} There are: {known or 'no others'}"
                 problems.append(Problem(at, text))
+        if rules[name].zone is not None and not rule.questions:
+            text = "there is no `ask` in this rule that could be about it: delete it"
+            problems.append(Problem(("rules", name, "zone"), text))
         way = circle(name, references)
         if way is not None and frozenset(way) not in circles:
             circles.add(frozenset(way))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import threading
+from collections.abc import Mapping
 from dataclasses import replace
 
 import cv2
@@ -22,6 +23,7 @@ from pipelines.ring import FrameRing
 from pipelines.sources.base import FrameSource, Picture, SampleGrid
 from pipelines.types import Frame, Image
 from pipelines.vitals import STALL_S, CameraHealth, Vitals
+from pipelines.zones import Zone
 
 __all__ = ["CameraHealth", "CaptureWorker", "scale_to_edge"]
 
@@ -52,6 +54,7 @@ class CaptureWorker:
         frame_edge_px: int,
         recording: PacketRing | None = None,
         mask: Mask | None = None,
+        zones: Mapping[Zone, FrameRing] | None = None,
         seed: int | None = None,
     ) -> None:
         self._camera = camera
@@ -62,6 +65,7 @@ class CaptureWorker:
         self._edge_px = frame_edge_px
         self._recording = recording
         self._mask = mask
+        self._zones = zones or {}
         self._grid = SampleGrid()  # of what is read for the recording, which pictures are sampled
         self._random = random.Random(seed)  # noqa: S311 - spreads retries, guards nothing
         self._vitals = Vitals(camera, source.url, clock.monotonic_s())
@@ -193,6 +197,10 @@ class CaptureWorker:
             motion=self._motion.score(small),
             camera_time=camera_time,
         )
+        # Zones first: whoever finds the frame finds its zones.
+        for zone, ring in self._zones.items():
+            close = scale_to_edge(zone.crop(image), self._edge_px)
+            ring.put(replace(frame, image=close, view=zone.name))
         self._ring.put(frame)
         self._vitals.sampled(frame, image.shape[1], image.shape[0])
 

@@ -10,16 +10,18 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import structlog
 
 from pipelines.clock import Clock
 from pipelines.errors import InferenceError
+from pipelines.ring import FrameRing
 from pipelines.rules import RuleBook
-from pipelines.types import Event, Observation, Outcome, VideoModel, Window
+from pipelines.types import Event, Observation, Outcome, Timings, VideoModel, Window
 from pipelines.windows import WindowScheduler
+from pipelines.zones import Zone, plain_question
 
 FAILURES_IN_A_ROW = 5  # then the model itself is broken: end, and let systemd start afresh
 _LONGEST_WAIT_S = 0.25  # without a window; a stop is noticed within it
@@ -49,6 +51,7 @@ class Watch:
     book: RuleBook
     describing: Describing | None  # None: only where a rule wants words
     prompt: str  # for words that rules want
+    zones: Mapping[Zone, FrameRing] = field(default_factory=dict)
 
 
 class InferenceWorker:
@@ -158,7 +161,7 @@ class InferenceWorker:
         answers: Mapping[str, float] = {}
         words_due = self._words_due(window, watch)
         if questions:
-            seen = self._observe(window, questions, None)
+            seen = self._ask(window, watch, questions)
             answers = seen.answers
             events = watch.book.judge(seen)
             self._publish(watch.book, seen, watch.book.verdicts, events)
@@ -166,6 +169,25 @@ class InferenceWorker:
         self._windows += 1
         if words_due or not questions:
             self._describe(window, watch, answers)
+
+    def _ask(self, window: Window, watch: Watch, questions: tuple[str, ...]) -> Observation:
+        """Ask each zone its questions, and the whole picture last: words come of it next.
+
+        A zone whose frames are gone already has no answers. The times are those of all together.
+        """
+        looks = [(_zoned(window, ring), zone) for zone, ring in watch.zones.items()]
+        answers: dict[str, float] = {}
+        seen: Observation | None = None
+        for view, zone in (*looks, (window, None)):
+            names = {plain_question(q): q for q in questions if _is_about(q, zone)}
+            if view is None or not (names or (zone is None and seen is None)):
+                continue
+            part = self._observe(view, tuple(names), None)
+            answers |= {names[text]: p_yes for text, p_yes in part.answers.items()}
+            seen = part if seen is None else replace(part, timings=_sum(seen, part))
+        assert seen is not None  # noqa: S101 - the whole picture is asked where no zone was
+        self._latencies[window.camera].append(seen.timings.total_ms)
+        return replace(seen, answers=answers)
 
     def _describe(self, window: Window, watch: Watch, answers: Mapping[str, float]) -> None:
         """Words for a window whose alerts are out already; features and prompt are still warm."""
@@ -183,8 +205,6 @@ class InferenceWorker:
         began_s = self._clock.monotonic_s()
         seen = self._model.observe(window, questions, prompt)
         queued = replace(seen.timings, queue_ms=(began_s - window.end_s) * 1e3)
-        if questions:
-            self._latencies[window.camera].append(queued.total_ms)
         return replace(seen, timings=queued, camera_time=window.camera_time)
 
     def _words_due(self, window: Window, watch: Watch) -> bool:
@@ -224,3 +244,24 @@ class InferenceWorker:
     ) -> None:
         self._events += len(events)
         self._sink.publish(Outcome(book.camera, seen, verdicts, events, book.memory()))
+
+
+def _zoned(window: Window, ring: FrameRing) -> Window | None:
+    frames = ring.take([frame.seq for frame in window.frames])
+    return None if frames is None else replace(window, frames=frames)
+
+
+def _is_about(question: str, zone: Zone | None) -> bool:
+    text = plain_question(question)
+    return question == (text if zone is None else zone.question(text))
+
+
+def _sum(first: Observation, second: Observation) -> Timings:
+    one, two = first.timings, second.timings
+    return Timings(
+        queue_ms=one.queue_ms,
+        encode_ms=one.encode_ms + two.encode_ms,
+        prefill_ms=one.prefill_ms + two.prefill_ms,
+        decode_ms=one.decode_ms + two.decode_ms,
+        frames_encoded=one.frames_encoded + two.frames_encoded,
+    )

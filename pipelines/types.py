@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 Image = npt.NDArray[np.uint8]  # [H, W, 3] RGB
-FrameKey = tuple[str, int, int]  # camera, epoch, seq: names one frame's pixels for ever
+FrameKey = tuple[str, int, int, str]  # camera, epoch, seq, view: names one frame's pixels for ever
 WindowReason = Literal["stride", "motion", "idle", "request"]
 EventType = Literal["rule_match", "rule_update", "rule_clear", "describe"]
 Severity = Literal["info", "warning", "alert"]
@@ -32,11 +32,12 @@ class Frame:
     image: Image  # [H, W, 3] uint8 RGB
     motion: float  # 0..1, share of the picture that changed since the frame before
     camera_time: float | None = None  # Unix seconds by the camera's own clock, where it sends it
+    view: str = ""  # the zone it shows; empty: the whole picture
 
     @property
     def key(self) -> FrameKey:
         """The identity under which the frame's features may be cached."""
-        return (self.camera, self.epoch, self.seq)
+        return (self.camera, self.epoch, self.seq, self.view)
 
 
 @dataclass(frozen=True, slots=True)

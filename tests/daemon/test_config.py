@@ -398,7 +398,7 @@ def test_keys_given_twice(tmp_path: Path) -> None:
         ("rules: {r: {ask: x, cameras: []}}", "4: rules.r.cameras: expected `all`, or a list"),
         ("rules: {r: {}}", "4: rules.r: it says nothing of when; expected one of ask, match, "),
         ("rules: {r: {ask: x, for_ss: 30}}", "4: rules.r.for_ss: unknown key. Did you mean for_s?"),
-        ("rules: {r: {ask: x, zone: []}}", "4: rules.r.zone: unknown key."),
+        ("rules: {r: {ask: x, zone: []}}", "4: rules.r.zone: has 0 points;"),
         ("rules: {r: {sequence: []}}", "4: rules.r.sequence: expected at least two steps"),
         ("rules: {r: {ask: x, match: y}}", "4: rules.r: found ask and match; expected only one"),
         ("rules: {r: {all: []}}", "4: rules.r.all: found an empty list; expected at least one"),
@@ -634,3 +634,40 @@ def test_a_mask_that_masks_nothing_is_told_with_its_line(
     with pytest.raises(ConfigError) as caught:
         load_config(path, {})
     assert str(caught.value).startswith(f"{path}:4: cameras.a.mask.0: {problem}")
+
+
+def test_rules_of_one_box_share_a_zone_and_whole_questions_stay(tmp_path: Path) -> None:
+    box = "[[0.1, 0.5], [0.9, 0.5], [0.9, 1], [0.1, 1]]"
+    path = tmp_path / "c.yaml"
+    path.write_text(
+        "cameras:\n  a: {source: scene://porch}\n  b: {source: scene://porch}\n"
+        f"rules:\n  one: {{cameras: a, ask: 'Is it?', zone: {box}}}\n"
+        f"  two: {{cameras: a, zone: {box},"
+        " all: [{ask: 'Is it?'}, {not: {ask: 'Was it?'}}]}\n"
+        "  three: {ask: 'Is it?'}\n"
+    )
+    config = load_config(path, {})
+    (zone,) = config.zones_for("a")
+    assert config.zones_for("b") == ()
+    one, two, three = config.rules_for("a")
+    assert one.questions == (zone.question("Is it?"),)
+    assert two.questions == (zone.question("Is it?"), zone.question("Was it?"))
+    assert three.questions == ("Is it?",)
+
+
+@pytest.mark.parametrize(
+    ("rule", "problem"),
+    [
+        ("{ask: 'Is it?', zone: [[0, 0], [1, 1]]}", "has 2 points"),
+        ("{ask: 'Is it?', zone: [[0, 0], [1, 1], [1, 0], [0, 1]]}", "crosses itself"),
+        ("{match: fire, zone: [[0, 0], [1, 0], [1, 1]]}", "there is no `ask`"),
+    ],
+)
+def test_a_zone_that_cannot_be_is_told_with_its_line(
+    tmp_path: Path, rule: str, problem: str
+) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(f"cameras: {{a: {{source: scene://porch}}}}\nrules:\n  r: {rule}\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, {})
+    assert str(caught.value).startswith(f"{path}:3: rules.r.zone: {problem}")
