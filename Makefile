@@ -58,6 +58,7 @@ format: $(DONE)
 
 schema: $(DONE)
 	$(BIN)/python -m daemon.config > configs/config.schema.json
+	$(BIN)/python -m daemon.mqtt.reference
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -25,6 +25,8 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from tests import payload_schemas
+
 WAIT_S = 15.0  # far more than anything takes here, so that a loaded machine fails no test
 
 
@@ -126,6 +128,9 @@ class Received:
 class Subscriber:
     """A real client that keeps all it receives, in order; MQTT 5 unless told otherwise.
 
+    At the end of its `with` block it holds every message of ours against the schemas, unless there
+    is `garbage` among them.
+
     With MQTT 5 it asks for the retain flag as published, so that the flag can be checked on live
     messages; a broker clears it otherwise (MQTT 5, 3.3.1.3).
     """
@@ -137,7 +142,9 @@ class Subscriber:
         *,
         protocol: MQTTProtocolVersion = MQTTProtocolVersion.MQTTv5,
         login: tuple[str, str] | None = None,
+        garbage: bool = False,
     ) -> None:
+        self._garbage = garbage
         self.messages: list[Received] = []
         self._subscribed = threading.Event()
         self._client = paho.Client(CallbackAPIVersion.VERSION2, protocol=protocol)
@@ -156,10 +163,12 @@ class Subscriber:
     def __enter__(self) -> Subscriber:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, error: object = None, *_: object) -> None:
         self._client.disconnect()
         self._client.loop_stop()
         self._client.on_message = self._client.on_subscribe = None
+        if error is None and not self._garbage:
+            payload_schemas.check((message.topic, message.payload) for message in self.messages)
 
     def on(self, topic: str) -> list[Received]:
         return [message for message in list(self.messages) if message.topic == topic]
