@@ -5,9 +5,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
-import yaml
 
 from daemon.config import load_config
+from daemon.mqtt.reference import entries
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -22,11 +22,14 @@ def test_each_configuration_loads(block: str, tmp_path: Path) -> None:
     assert load_config(path, SECRETS).cameras
 
 
-def test_there_is_a_configuration_and_one_for_home_assistant() -> None:
+def test_there_is_a_configuration() -> None:
     assert sum("cameras:" in block for block in BLOCKS) >= 1
-    (home_assistant,) = [yaml.safe_load(b) for b in BLOCKS if "binary_sensor:" in b]
-    topics = [s["state_topic"] for kind in home_assistant["mqtt"].values() for s in kind]
-    assert topics == ["smolwatch/porch/rule/package", "smolwatch/porch/description"]
+
+
+def test_topics_that_it_names_are_those_of_the_reference() -> None:
+    named = set(re.findall(r"`(smolwatch/[\w/]+)`", README))
+    assert named
+    assert named <= {entry.topic for entry in entries()}
 
 
 def test_each_dependency_has_its_reason() -> None:
