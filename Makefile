@@ -13,7 +13,7 @@ MAY_INSTALL := $(shell command -v apt-get >/dev/null && { [ "$$(id -u)" = 0 ] ||
 CPU_INDEX := --extra-index-url https://download.pytorch.org/whl/cpu --retries 1 --timeout 20
 TORCH_INDEX := $(if $(shell command -v nvidia-smi),,$(CPU_INDEX))
 
-.PHONY: help setup demo test test-slow check format schema clean
+.PHONY: help setup demo test test-slow proof check format schema clean
 help:
 	@echo "make demo       watch two drawn cameras for a while, alerts over MQTT, nothing needed"
 	@echo "make test       checks and tests     make test-slow  full-size models, long proofs"
@@ -51,6 +51,10 @@ test: check
 
 test-slow: $(DONE)
 	$(BIN)/pytest -m slow --timeout 900
+
+# Ten rules over 20 hours of drawn scenes: hours on two cores. `test-slow` plays two of its scripts.
+proof: $(DONE)
+	SCENE_SCRIPTS=40 $(BIN)/pytest -m slow -s --timeout 36000 tests/test_scene_proof.py
 
 format: $(DONE)
 	$(BIN)/ruff check --fix .
