@@ -1,6 +1,6 @@
 """Where does each message go?
 
-Knows no payload: names in, topics out. The table of topics is the README's and the docs' too.
+Knows no payload: names in, topics out. docs/mqtt.md has the table of topics.
 """
 
 from __future__ import annotations

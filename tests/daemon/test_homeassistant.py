@@ -19,6 +19,8 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.reasoncodes import ReasonCode
 from structlog.typing import EventDict
 
+from daemon.app import build_app
+from daemon.config import load_config
 from daemon.mqtt import homeassistant, payloads
 from daemon.mqtt.discovery import Site
 from daemon.mqtt.embedded import EmbeddedBroker
@@ -31,6 +33,7 @@ from daemon.mqtt.topics import Topics
 from daemon.outbox import Outbox
 from daemon.publisher import Publisher
 from pipelines.clock import SystemClock
+from tests.fakes import FakeModel
 from tests.mosquitto import WAIT_S, Gate, Mosquitto, Subscriber, mosquitto, wait_until
 
 TOPICS = Topics()
@@ -266,6 +269,45 @@ def test_the_embedded_broker_takes_back_what_is_gone() -> None:
             wait_until(lambda: any(m.payload == b"" for m in subscriber.messages), "a removal")
     finally:
         embedded.stop()
+
+
+CONFIG = """
+mqtt: {{broker: "127.0.0.1:{port}"{more}}}
+cameras: {{porch: {{source: "scene://porch"}}, yard: {{source: "scene://yard", enabled: false}}}}
+rules: {{package: {{cameras: [porch], ask: "Is there a package?"}}}}
+store: off
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "prefix"),
+    [
+        ("", "homeassistant"),
+        (", discovery_prefix: ha/discovery", "ha/discovery"),
+        (", discovery: false", None),
+    ],
+)
+def test_the_daemon_announces_what_its_configuration_says(
+    broker: Mosquitto, tmp_path: Path, more: str, prefix: str | None
+) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(CONFIG.format(port=broker.port, more=more))
+    config = load_config(path, {})
+    assert config.mqtt is not None
+    app = build_app(config, FakeModel({}), config.mqtt.options("test"), SystemClock())
+    assert app.publisher is not None
+    stop = threading.Event()
+    thread = threading.Thread(target=app.publisher.run, args=(stop,))
+    with Subscriber(broker.port, "#") as subscriber:
+        thread.start()
+        subscriber.wait_for("smolwatch/yard/availability")
+        stop.set()
+        thread.join(WAIT_S)
+    found = [m.topic for m in subscriber.messages if m.topic.endswith("/config")]
+    names = () if prefix is None else ("bridge", "porch", "yard")
+    assert found == [f"{prefix}/device/smolwatch_{name}/config" for name in names]
+    for topic in found[1:2]:
+        assert "rule_package" in components(subscriber.on(topic)[0])
 
 
 @pytest.fixture(scope="module")
