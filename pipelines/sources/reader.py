@@ -66,7 +66,8 @@ class VideoReader:
             raise NoVideo(f"{url}: it answers, but with no video stream. Check the address's path.")
         self._stream = container.streams.video[0]
         self._stream.codec_context.thread_count = 1  # cameras run beside each other already
-        self._packets: Iterator[VideoPacket] = container.demux(self._stream)
+        packets: Iterator[VideoPacket] = container.demux(self._stream)
+        self._packets = self._stamped(packets) if timed else packets
         self._decoder = GopDecoder(self._stream.codec_context)
         self._clock = clock
         self._grid = grid
@@ -109,6 +110,32 @@ class VideoReader:
             lag_s=self._lag.behind_s,
             skipped=self._lag.catching_up and picture.image is None,
         )
+
+    def _stamped(self, packets: Iterator[VideoPacket]) -> Iterator[VideoPacket]:
+        """Give the first packets, if they lack a time stamp, those just before the first one.
+
+        RTSP's first packet may lack it, and that is the first keyframe: without it a camera with
+        a keyframe every 25 s had no clip of its first 25 s.
+        """
+        early: list[VideoPacket] = []
+        stamps: list[int] = []
+        for packet in packets:
+            early.append(packet)
+            stamp = packet.pts if packet.dts is None else packet.dts
+            if stamp is not None:
+                stamps.append(stamp)
+            # Two stamps tell the pace; a stream that was stamped from the start waits for none.
+            if (
+                packet.size == 0
+                or len(stamps) in (2, len(early))
+                or len(early) >= _UNTIMED_PICTURES
+            ):
+                break
+        if len(stamps) == 2:
+            for before, unknown in enumerate(reversed(early[:-2]), 1):
+                unknown.pts = unknown.dts = stamps[0] - before * max(1, stamps[1] - stamps[0])
+        yield from early
+        yield from packets
 
     def _coded(self, packet: VideoPacket) -> Coded | None:
         if self._layout is None or packet.size == 0 or not self._is_timed:

@@ -203,3 +203,18 @@ def test_it_never_holds_more_than_its_bytes_and_begins_with_a_keyframe(
             assert kept[0].captured_s <= max(second - keep_s, 0) or not any(
                 key for key, _ in pictures[: int(kept[0].captured_s)]
             )
+
+
+def test_the_first_keyframe_of_a_connection_is_kept(tmp_path: Path) -> None:
+    """FFmpeg gives RTSP's first packet no time stamp; no clip must wait for the next keyframe."""
+    path = tmp_path / "seldom.mp4"
+    write_numbered_clip(path, frames=100, fps=10, gop=100)
+    with RtspServer(path) as camera:
+        source = open_source(SourceUrl(camera.url), SystemClock())
+        source.open()
+        pictures = [source.read(0.2, threading.Event()) for _ in range(4)]
+        source.close()
+    coded = [picture.coded for picture in pictures if picture is not None]
+    assert [one is not None and one.is_key for one in coded] == [True, False, False, False]
+    stamps = [one.pts_s for one in coded if one is not None]
+    assert np.diff(stamps) == pytest.approx(0.1, abs=0.07)
