@@ -11,7 +11,6 @@ from typing import Any
 
 import paho.mqtt.client as paho
 import pytest
-import structlog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from paho.mqtt.enums import CallbackAPIVersion
@@ -76,18 +75,6 @@ def announcing(port: int, *cameras: CameraEntry, **options: Any) -> Iterator[Run
         yield running
     finally:
         running.end()
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    with mosquitto(tmp_path) as running:
-        yield running
-
-
-@pytest.fixture
-def logs() -> Iterator[list[EventDict]]:
-    with structlog.testing.capture_logs() as captured:
-        yield captured
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 from structlog.typing import EventDict
 
 from daemon.mqtt import payloads
@@ -78,18 +77,6 @@ def publishing(port: int, **options: Any) -> Iterator[Running]:
         yield running
     finally:
         running.end()
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    with mosquitto(tmp_path) as running:
-        yield running
-
-
-@pytest.fixture
-def logs() -> Iterator[list[EventDict]]:
-    with structlog.testing.capture_logs() as captured:
-        yield captured
 
 
 def named(logs: list[EventDict], event: str) -> list[EventDict]:

@@ -79,6 +79,7 @@ def test_abstract_sockets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
 def test_without_systemd_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     notifier = Notifier()
+    assert notifier._systemd is None  # nothing to send to
     notifier.ready()
     notifier.close()
 
