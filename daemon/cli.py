@@ -134,7 +134,7 @@ def describe(
     from daemon import logs
     from daemon.describe import describe as describe_video
     from pipelines.clock import SystemClock
-    from pipelines.smolvlm2.model import from_name
+    from pipelines.smolvlm2.loading import from_name
     from pipelines.sources import SourceUrl
     from pipelines.zones import plain_question
 

@@ -22,7 +22,7 @@ from daemon.mqtt.options import MqttOptions
 from daemon.store import Limits, Store
 from daemon.systemd import Notifier, Watchdog, watchdog_interval_s
 from pipelines.clock import Clock, SystemClock
-from pipelines.smolvlm2.model import from_name
+from pipelines.smolvlm2.loading import from_name
 from pipelines.types import VideoModel
 
 

@@ -27,7 +27,7 @@ from daemon.config import load_config
 from daemon.store import Limits, Store
 from daemon.store_queries import EventFilter, events, why
 from pipelines.scenes.verdict import Stretch, Verdict
-from pipelines.smolvlm2.model import from_name
+from pipelines.smolvlm2.loading import from_name
 from pipelines.sources import SourceUrl
 from pipelines.sources.scene import SceneSource
 from tests.fakes import FakeClock

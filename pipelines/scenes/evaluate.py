@@ -34,7 +34,8 @@ from pipelines.scenes.architecture import FRAME_PX
 from pipelines.scenes.clips import encode_h264
 from pipelines.scenes.render import CRF, FPS, event_clip
 from pipelines.scenes.truth import QUESTIONS, WindowTruth
-from pipelines.smolvlm2.model import SmolVLM2, from_name
+from pipelines.smolvlm2.loading import from_name
+from pipelines.smolvlm2.model import SmolVLM2
 from pipelines.smolvlm2.prompt import DESCRIBE_PROMPT
 from pipelines.types import Image, Observation
 

@@ -11,7 +11,7 @@ import itertools
 import json
 import math
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,51 +19,14 @@ from torch import Tensor
 from pipelines.clock import Clock, SystemClock
 from pipelines.errors import InferenceError
 from pipelines.smolvlm2.cache import EncoderCache
-from pipelines.smolvlm2.checkpoint import load_checkpoint
-from pipelines.smolvlm2.device import Precision, choose_device, choose_dtype
-from pipelines.smolvlm2.engine import Prefix, TorchEngine
-from pipelines.smolvlm2.files import fingerprint
+from pipelines.smolvlm2.engine_protocol import Engine, Prefix
 from pipelines.smolvlm2.preprocess import preprocess
-from pipelines.smolvlm2.presets import find_checkpoint
 from pipelines.smolvlm2.prompt import question_suffix, video_prefix
 from pipelines.smolvlm2.tokens import Tokens
 from pipelines.types import Frame, FrameKey, Image, Observation, Timings, Window
 
-DEFAULT_CACHE_BYTES = 64 << 20  # 455 frames of the 256M model in float32
 DEFAULT_DESCRIPTION_TOKENS = 48
 DESCRIBE_ROOM = 64  # tokens of a description's prompt for which a prefix keeps room
-
-
-def from_name(
-    name_or_dir: str | Path,
-    *,
-    precision: Precision = "auto",
-    device: str = "auto",
-    num_threads: int | None = None,
-    cache_bytes: int = DEFAULT_CACHE_BYTES,
-    max_description_tokens: int = DEFAULT_DESCRIPTION_TOKENS,
-) -> SmolVLM2:
-    """Load a model by name (`presets.NAMES`) or from a directory.
-
-    `num_threads` sets PyTorch's threads for the whole process; None leaves them as they are.
-    Raises `ModelError`, whose message says what to do.
-    """
-    if num_threads is not None:
-        torch.set_num_threads(num_threads)
-    directory, model_id = find_checkpoint(name_or_dir)
-    chosen = choose_device(device)
-    module, tokens = load_checkpoint(directory, choose_dtype(precision, chosen), chosen)
-    if model_id is None:
-        name = "bundled" if name_or_dir == "bundled" else directory.resolve().name
-        model_id = f"{name}@{fingerprint(directory)}"
-    engine = TorchEngine(module, tokens.end_id)
-    return SmolVLM2(
-        engine,
-        tokens,
-        model_id,
-        cache=EncoderCache(cache_bytes),
-        max_description_tokens=max_description_tokens,
-    )
 
 
 class SmolVLM2:
@@ -71,7 +34,7 @@ class SmolVLM2:
 
     def __init__(
         self,
-        engine: TorchEngine,
+        engine: Engine[Any],
         tokens: Tokens,
         model_id: str,
         *,
@@ -200,7 +163,7 @@ class SmolVLM2:
         times_s = [round(frame.captured_s - window.start_s, 1) for frame in window.frames]
         text = video_prefix(times_s, round(window.duration_s, 1), self._engine.tokens_per_frame)
         self._warm = None  # its memory goes before the new one's comes
-        prefix = self._engine.prefill(self._tokens.encode(text), features, room)
+        prefix: Prefix = self._engine.prefill(self._tokens.encode(text), features, room)
         self._warm = (keys, prefix)
         return prefix
 

@@ -5,7 +5,8 @@ import pytest
 from pipelines.scenes.acts import EVENT_NAMES
 from pipelines.scenes.evaluate import Report, Sample, draw_sample, figures, judge
 from pipelines.scenes.truth import QUESTIONS
-from pipelines.smolvlm2.model import SmolVLM2, from_name
+from pipelines.smolvlm2.loading import from_name
+from pipelines.smolvlm2.model import SmolVLM2
 
 QUICK = 2 * len(EVENT_NAMES)  # clips; the model card's figures come from 2,000
 

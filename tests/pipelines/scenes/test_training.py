@@ -12,7 +12,7 @@ from pipelines.scenes.architecture import TOKENS_PER_FRAME, build_model
 from pipelines.scenes.dataset import ROW_TOKENS, Clips, Packer, write_clips
 from pipelines.scenes.tokenizer import SPECIAL_TOKENS, train_tokenizer
 from pipelines.scenes.train import Trainee, attention_mask, learning_rate, to_pixels
-from pipelines.smolvlm2.model import from_name
+from pipelines.smolvlm2.loading import from_name
 
 
 @pytest.fixture(scope="module")

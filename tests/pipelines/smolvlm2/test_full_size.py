@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipelines.smolvlm2.model import from_name
+from pipelines.smolvlm2.loading import from_name
 from pipelines.smolvlm2.prompt import DESCRIBE_PROMPT
 from tests.checkpoints import write_full_size_checkpoint
 from tests.pipelines.smolvlm2.conftest import QUESTIONS, make_frames, make_window

@@ -13,11 +13,12 @@ from torch import Tensor
 from pipelines.errors import InferenceError
 from pipelines.smolvlm2.cache import EncoderCache
 from pipelines.smolvlm2.checkpoint import load_checkpoint
-from pipelines.smolvlm2.engine import Prefix, TorchEngine
-from pipelines.smolvlm2.model import SmolVLM2, from_name
+from pipelines.smolvlm2.loading import from_name
+from pipelines.smolvlm2.model import SmolVLM2
 from pipelines.smolvlm2.preprocess import preprocess
 from pipelines.smolvlm2.prompt import DESCRIBE_PROMPT
 from pipelines.smolvlm2.tokens import Tokens
+from pipelines.smolvlm2.torch_engine import Prefix, TorchEngine
 from pipelines.types import Window
 from tests.pipelines.smolvlm2.conftest import QUESTIONS, make_frames, make_window
 from tests.pipelines.smolvlm2.reference import Reference, reference_prompt
@@ -66,7 +67,8 @@ def test_logits_and_words_are_those_of_transformers(model_dir: Path):
     reference = Reference(model_dir)
     for window in sliding_windows(model.frame_edge_px):
         observation = model.observe(window, QUESTIONS, DESCRIBE_PROMPT)
-        pixels = preprocess([frame.image for frame in window.frames], model.frame_edge_px)
+        levels = preprocess([frame.image for frame in window.frames], model.frame_edge_px)
+        pixels = levels / 127.5 - 1.0
         for row, question in enumerate(QUESTIONS):
             prompt = prompt_of(question, window, engine.tokens_per_frame)
             expected = reference.first_logits(prompt, pixels)

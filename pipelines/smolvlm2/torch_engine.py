@@ -1,7 +1,7 @@
-"""How are features, answers and words computed?
+"""How are features, answers and words computed with PyTorch?
 
-Knows no cameras, no strings and no cache of frames: tensors and token ids only. Another engine
-offers the same four verbs (encode, prefill, answer, decode) and the same two sizes.
+Knows no cameras, no strings and no cache of frames: tensors and token ids only. This is the
+reference that other engines are held to.
 
 All questions of a window go through the language model in one packed sequence behind the prefix,
 each blind to the others by a block mask. Against one padded batch this copies the prefix's keys
@@ -100,10 +100,11 @@ class TorchEngine:
     def encode(self, pixels: Tensor) -> Tensor:
         """Frames to features.
 
-        `pixels`: float32 [N, 3, S, S] in [-1, 1], S = `frame_size_px`. Returns
+        `pixels`: uint8 [N, 3, S, S], S = `frame_size_px`. Returns
         [N, `tokens_per_frame`, hidden] on the engine's device, in its number format.
         """
-        batches = torch.split(pixels.to(self._device, self._dtype), ENCODE_BATCH)
+        scaled = pixels.to(self._device).float().div_(127.5).sub_(1.0)  # [-1, 1]
+        batches = torch.split(scaled.to(self._dtype), ENCODE_BATCH)
         encoded = [self._connector(self._vision(batch).last_hidden_state) for batch in batches]
         features = torch.cat(encoded)
         if features.device.type == "cuda":

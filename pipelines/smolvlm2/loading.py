@@ -1,0 +1,52 @@
+"""Which engine runs a model, on which device and in which number format?
+
+Knows no cameras. `auto` is resolved here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from pipelines.smolvlm2.cache import EncoderCache
+from pipelines.smolvlm2.checkpoint import load_checkpoint
+from pipelines.smolvlm2.device import Precision, choose_device, choose_dtype
+from pipelines.smolvlm2.files import fingerprint
+from pipelines.smolvlm2.model import DEFAULT_DESCRIPTION_TOKENS, SmolVLM2
+from pipelines.smolvlm2.presets import find_checkpoint
+from pipelines.smolvlm2.torch_engine import TorchEngine
+
+DEFAULT_CACHE_BYTES = 64 << 20  # 455 frames of the 256M model in float32
+
+
+def from_name(
+    name_or_dir: str | Path,
+    *,
+    precision: Precision = "auto",
+    device: str = "auto",
+    num_threads: int | None = None,
+    cache_bytes: int = DEFAULT_CACHE_BYTES,
+    max_description_tokens: int = DEFAULT_DESCRIPTION_TOKENS,
+) -> SmolVLM2:
+    """Load a model by name (`presets.NAMES`) or from a directory.
+
+    `num_threads` sets PyTorch's threads for the whole process; None leaves them as they are.
+    Raises `ModelError`, whose message says what to do.
+    """
+    if num_threads is not None:
+        torch.set_num_threads(num_threads)
+    directory, model_id = find_checkpoint(name_or_dir)
+    chosen = choose_device(device)
+    module, tokens = load_checkpoint(directory, choose_dtype(precision, chosen), chosen)
+    if model_id is None:
+        name = "bundled" if name_or_dir == "bundled" else directory.resolve().name
+        model_id = f"{name}@{fingerprint(directory)}"
+    engine = TorchEngine(module, tokens.end_id)
+    return SmolVLM2(
+        engine,
+        tokens,
+        model_id,
+        cache=EncoderCache(cache_bytes),
+        max_description_tokens=max_description_tokens,
+    )
