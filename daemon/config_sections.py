@@ -130,6 +130,11 @@ class MqttConfig(Section):
     discovery_prefix: Annotated[str, AfterValidator(mqtt.topic)] = Field(
         default="homeassistant", description="where Home Assistant looks for announcements"
     )
+    commands: Literal["off", "arm", "full"] = Field(
+        default="off",
+        description="what may be asked over MQTT. off: nothing; arm: rules and cameras are "
+        "switched on and off; full: thresholds, prompts, descriptions, questions, pictures too",
+    )
 
     @property
     def embedded(self) -> bool:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.exception import MQTTException
+from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
@@ -95,7 +96,9 @@ class Link:
 
         If the link has just ended there will be none, but an `Ended`.
         """
-        info = self._client.publish(message.topic, message.payload, message.qos, message.retain)
+        info = self._client.publish(
+            message.topic, message.payload, message.qos, message.retain, self._properties(message)
+        )
         return info.mid
 
     def subscribe(self, topic: str) -> int:
@@ -151,6 +154,13 @@ class Link:
         client.on_message = self._on_message
         client.when_over = self._when_over
         return client
+
+    def _properties(self, message: Message) -> Properties | None:
+        if message.correlation is None or self._client.protocol != MQTTProtocolVersion.MQTTv5:
+            return None
+        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+        properties.CorrelationData = message.correlation
+        return properties
 
     def _tell(self, event: LinkEvent) -> None:
         self._events.put(event)
@@ -222,7 +232,16 @@ class Link:
             topic = message.topic
         except UnicodeDecodeError:  # a broker that lets such a topic through
             return
-        self._tell(Arrived(topic, bytes(message.payload), message.retain))
+        asked = message.properties  # absent in MQTT 3.1.1, and each of them may be
+        self._tell(
+            Arrived(
+                topic,
+                bytes(message.payload),
+                message.retain,
+                response_topic=getattr(asked, "ResponseTopic", None),
+                correlation=getattr(asked, "CorrelationData", None),
+            )
+        )
 
     def _when_over(self, error: Exception | None) -> None:
         problem = self._problem

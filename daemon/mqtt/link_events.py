@@ -37,11 +37,16 @@ class Subscribed:
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """A message that the broker delivered. `retained`: it was kept, and is no news."""
+    """A message that the broker delivered. `retained`: it was kept, and is no news.
+
+    `response_topic` and `correlation` are where MQTT 5 wants the answer (4.10), and with what mark.
+    """
 
     topic: str
     payload: bytes
     retained: bool
+    response_topic: str | None = None
+    correlation: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

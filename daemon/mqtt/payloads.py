@@ -40,6 +40,7 @@ class Message:
     qos: Literal[0, 1]
     retain: bool
     kind: Kind
+    correlation: bytes | None = None  # of the request that it answers; MQTT 5 only
 
 
 def bridge_state(topics: Topics, *, online: bool) -> Message:
