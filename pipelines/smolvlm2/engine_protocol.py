@@ -50,13 +50,14 @@ class Engine(Protocol[P]):
         """
         ...
 
-    def prefill(self, ids: Sequence[int], features: Tensor, room: int) -> P:
+    def prefill(self, ids: Sequence[int], features: Tensor | None, room: int) -> P:
         """Run the prompt up to the question.
 
         `ids`: the prefix, with image tokens where the frames stand. `features`: all frames', in
-        order, [N, tokens, hidden]. `room`: the most tokens that one later call adds. The prefix
-        serves any number of calls. Raises `ValueError` if it is longer than the model's context
-        or features do not fit.
+        order, [N, tokens, hidden]; None for a prompt of words alone. `room`: the most tokens that
+        one later call adds. The prefix serves any number of calls, and stays good while others
+        are made: a text is written in steps, with windows in between. Raises `ValueError` if it
+        is longer than the model's context or features do not fit.
         """
         ...
 

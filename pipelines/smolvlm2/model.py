@@ -10,7 +10,7 @@ import hashlib
 import itertools
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -21,12 +21,14 @@ from pipelines.errors import InferenceError
 from pipelines.smolvlm2.cache import EncoderCache
 from pipelines.smolvlm2.engine_protocol import Engine, Prefix
 from pipelines.smolvlm2.preprocess import preprocess
-from pipelines.smolvlm2.prompt import question_suffix, video_prefix
+from pipelines.smolvlm2.prompt import question_suffix, text_prompt, video_prefix
 from pipelines.smolvlm2.tokens import Tokens
 from pipelines.types import Frame, FrameKey, Image, Observation, Timings, Window
 
 DEFAULT_DESCRIPTION_TOKENS = 48
 DESCRIBE_ROOM = 64  # tokens of a description's prompt for which a prefix keeps room
+LANGUAGE_TOKENS = 8192  # a smaller vocabulary was made for a fixed set of sentences
+WRITE_TOKENS = 16  # of a text at once: about a second of the 256M model on two old cores
 
 
 class SmolVLM2:
@@ -61,6 +63,44 @@ class SmolVLM2:
     def frame_edge_px(self) -> int:
         """Long edge at which frames need the least preparation."""
         return self._engine.frame_size_px
+
+    @property
+    def writes(self) -> bool:
+        """Whether it knows language at large; else it knows the sentences of its training only.
+
+        The bundled model's vocabulary has 563 tokens, SmolVLM2's 49280.
+        """
+        return self._tokens.vocab_size >= LANGUAGE_TOKENS
+
+    @property
+    def max_tokens(self) -> int:
+        """The most tokens that a prompt and what is written behind it have together."""
+        return self._engine.max_tokens
+
+    def count_tokens(self, text: str) -> int:
+        """How long a text is for the model."""
+        return len(self._tokens.encode(text))
+
+    def write(self, task: str, max_tokens: int) -> Iterator[str]:
+        """Follow a task in words alone: what is written so far, again and again, then all of it.
+
+        Each step is short (`WRITE_TOKENS`), and windows may be observed between two of them.
+        Raises `InferenceError`.
+        """
+        try:
+            *prefix_ids, last = self._tokens.encode(text_prompt(task))
+            prefix = self._engine.prefill(prefix_ids, None, 1 + max_tokens)
+            written: list[int] = []
+            while len(written) < max_tokens:
+                yield self._tokens.decode(written)
+                wanted = min(WRITE_TOKENS, max_tokens - len(written))
+                new = self._engine.decode(prefix, [last, *written], wanted)
+                written += new
+                if len(new) < wanted:
+                    break
+            yield self._tokens.decode(written)
+        except (RuntimeError, ValueError) as error:  # as in `observe`
+            raise InferenceError(f"no text could be written: {error}") from error
 
     def observe(self, window: Window, questions: Sequence[str], prompt: str | None) -> Observation:
         """Answer all `questions` about one window, and with `prompt` also describe it.

@@ -56,10 +56,29 @@ def question_suffix(text: str) -> str:
     Blanks around `text` are dropped. Raises `ValueError` if nothing is left, or if it holds one of
     the model's control tokens, which would be read as a frame or as the end of the question.
     """
+    return f"\n\n{_plain(text)}{END_TOKEN}\nAssistant:"
+
+
+def text_prompt(text: str) -> str:
+    """Give the whole prompt of a task without frames, up to the answer.
+
+    Raises `ValueError` as `question_suffix` does.
+    """
+    return f"{START_TOKEN}User: {_plain(text)}{END_TOKEN}\nAssistant:"
+
+
+def without_control_tokens(text: str) -> str:
+    """Words that a model or a person wrote, fit to stand in a prompt."""
+    for token in CONTROL_TOKENS:
+        text = text.replace(token, " ")
+    return text
+
+
+def _plain(text: str) -> str:
     question = text.strip()
     if not question:
         raise ValueError("the question is empty")
     for token in CONTROL_TOKENS:
         if token in question:
             raise ValueError(f"the question {question!r} holds the control token {token}")
-    return f"\n\n{question}{END_TOKEN}\nAssistant:"
+    return question

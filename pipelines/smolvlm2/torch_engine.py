@@ -56,7 +56,10 @@ class _PreallocatedLayer(DynamicLayer):  # type: ignore[no-untyped-call]
 
 @dataclass(frozen=True, slots=True)
 class Prefix:
-    """A window's prompt up to the question, as keys and values. Serves any number of calls."""
+    """A prompt up to the question, as keys and values.
+
+    Serves any number of calls, and stays good while other prefixes are made and used.
+    """
 
     layers: tuple[_PreallocatedLayer, ...]
     num_tokens: int
@@ -112,12 +115,13 @@ class TorchEngine:
         return features
 
     @torch.inference_mode()
-    def prefill(self, ids: Sequence[int], features: Tensor, room: int) -> Prefix:
+    def prefill(self, ids: Sequence[int], features: Tensor | None, room: int) -> Prefix:
         """Run the prompt up to the question.
 
         `ids`: the prefix, with image tokens where the frames stand. `features`: all frames', in
-        order, [N, tokens, hidden]. `room`: the most tokens that one later call adds.
-        Raises `ValueError` if it is longer than the model's context or features do not fit.
+        order, [N, tokens, hidden]; None for a prompt of words alone. `room`: the most tokens that
+        one later call adds. Raises `ValueError` if it is longer than the model's context or
+        features do not fit.
         """
         if len(ids) + room > self.max_tokens:
             raise ValueError(
@@ -127,9 +131,11 @@ class TorchEngine:
         input_ids = torch.tensor(ids, device=self._device)  # [P]
         embeddings = self._text.embed_tokens(input_ids)  # [P, hidden]
         places = [i for i, token in enumerate(ids) if token == self._image_id]
-        if len(places) != features.shape[0] * features.shape[1]:
-            raise ValueError(f"{len(places)} image tokens for features {list(features.shape)}")
-        embeddings[torch.tensor(places, device=self._device)] = features.flatten(0, 1)
+        rows = features.flatten(0, 1) if features is not None else embeddings[:0]
+        if len(places) != len(rows):
+            raise ValueError(f"{len(places)} image tokens for {len(rows)} rows of features")
+        if places:
+            embeddings[torch.tensor(places, device=self._device)] = rows
         layers = [_PreallocatedLayer(len(ids) + room) for _ in range(self._num_layers)]
         cache = Cache(layers=[*layers])
         self._text(inputs_embeds=embeddings[None], past_key_values=cache, use_cache=True)

@@ -47,6 +47,17 @@ def reference_prompt(
     return rendered[0].replace("<video>", processor.replace_video_token(video, video_idx=0))
 
 
+def reference_text_prompt(task: str) -> str:
+    """The chat template's text for a turn without pictures."""
+    conversation = [{"role": "user", "content": [{"type": "text", "text": task}]}]
+    rendered, _ = render_jinja_template(
+        [conversation],
+        chat_template=processing_smolvlm.DEFAULT_CHAT_TEMPLATE,
+        add_generation_prompt=True,
+    )
+    return str(rendered[0])
+
+
 def reference_ids(directory: Path, text: str) -> list[int]:
     """As the processor calls its tokenizer: with whatever that adds around the text."""
     tokenizer = PreTrainedTokenizerFast(
@@ -71,13 +82,16 @@ class Reference:
         return self.module(input_ids=ids, pixel_values=pixels[None]).logits[0, -1]
 
     @torch.inference_mode()
-    def generate(self, prompt: str, pixels: Tensor, max_tokens: int, end_id: int) -> list[int]:
+    def generate(
+        self, prompt: str, pixels: Tensor | None, max_tokens: int, end_id: int
+    ) -> list[int]:
         """Greedy tokens of the answer."""
         ids = torch.tensor([reference_ids(self.directory, prompt)])
+        seen = {} if pixels is None else {"pixel_values": pixels[None]}
         generated = self.module.generate(
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
-            pixel_values=pixels[None],
+            **seen,
             max_new_tokens=max_tokens,
             do_sample=False,
             eos_token_id=end_id,
