@@ -6,7 +6,7 @@ Knows all parts and the work of none. `build_app` reads from top to bottom as fr
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +39,7 @@ from pipelines.clock import Clock
 from pipelines.ids import new_ulid
 from pipelines.inference import Describing, InferenceWorker, Watch
 from pipelines.mask import Mask
+from pipelines.requests import Outlook, Requests
 from pipelines.ring import FrameRing
 from pipelines.rules import RuleBook
 from pipelines.smolvlm2.prompt import DESCRIBE_PROMPT
@@ -68,6 +69,7 @@ class App:
     captures: dict[str, CaptureWorker]
     scheduler: WindowScheduler
     inference: InferenceWorker
+    requests: Requests
     publisher: Publisher | None
     event_log: EventLog | None
     reporter: Reporter
@@ -100,6 +102,7 @@ class App:
         notifier.ready()
         while not self.clock.wait(self.workers.ended, TICK_S):
             notifier.status(self.reporter.report())
+            self.requests.expire()  # a model that is stuck cannot say so itself
             if self.lookout is not None:
                 self.lookout.look()
             watchdog.check(self._heartbeats(), self.clock.monotonic_s())
@@ -110,6 +113,7 @@ class App:
     def _stop(self, stop: threading.Event, stop_publishing: threading.Event) -> None:
         """Inference and media first, so that what they have to tell is still published."""
         stop.set()
+        self.requests.close("smolwatch is stopping: ask again when it runs")
         writers = ("inference", *(("media",) if self.media is not None else ()))
         left = self.workers.join(INFERENCE_STOP_S, *writers)
         self.reporter.goodbye()
@@ -163,7 +167,7 @@ def build_app(
     }
     rings = {name: FrameRing(camera.plan().ring_capacity) for name, camera in enabled.items()}
     zones = {
-        name: {zone: FrameRing(camera.plan().ring_capacity) for zone in config.zones_for(name)}
+        name: {zone: FrameRing(camera.plan().zone_capacity) for zone in config.zones_for(name)}
         for name, camera in enabled.items()
     }
     wishes = wishes_of(config)
@@ -187,7 +191,16 @@ def build_app(
     sink = EventSink(clock, topics, event_log, outbox, store)
     watches = {name: _watch(config, name, zones[name]) for name in enabled}
     media = media_writer(config, sink, recordings, wishes, outbox, clock)
-    inference = InferenceWorker(model, scheduler, watches, media or sink, clock, new_ulid)
+    requests = Requests(
+        {
+            name: Outlook(rings[name], camera.plan(), _trouble(captures[name], scheduler, name))
+            for name, camera in enabled.items()
+        },
+        clock,
+    )
+    inference = InferenceWorker(
+        model, scheduler, watches, media or sink, clock, new_ulid, requests=requests
+    )
     if store is not None:
         resume(store, {name: watch.book for name, watch in watches.items()}, inference, clock)
     judged = {name: [rule.name for rule in config.rules_for(name)] for name in config.cameras}
@@ -201,8 +214,8 @@ def build_app(
         for message in _first_messages(config, topics, model, watches, clock):
             outbox.put(message)
     return App(
-        config, clock, Workers(), sources, captures, scheduler, inference, publisher, event_log,
-        reporter, store, lookout, server, media,
+        config, clock, Workers(), sources, captures, scheduler, inference, requests, publisher,
+        event_log, reporter, store, lookout, server, media,
     )  # fmt: skip
 
 
@@ -211,6 +224,19 @@ def _watch(config: Config, name: str, zones: Mapping[Zone, FrameRing]) -> Watch:
     prompt = (describe.prompt if describe else None) or DESCRIBE_PROMPT
     describing = Describing(describe.every_s, prompt) if describe else None
     return Watch(RuleBook(name, config.rules_for(name), new_ulid), describing, prompt, zones)
+
+
+def _trouble(
+    capture: CaptureWorker, scheduler: WindowScheduler, name: str
+) -> Callable[[], str | None]:
+    """What tells why the camera cannot be asked about; None while it can."""
+
+    def told() -> str | None:
+        if not scheduler.is_enabled(name):
+            return "it is switched off: switch it on first"
+        return capture.health().message
+
+    return told
 
 
 def _inventory(config: Config) -> list[CameraEntry]:

@@ -14,7 +14,8 @@ Knows no cause in detail: each error's message says what, where and how to mend 
     │   ├── Stalled            it was open, and the newest frame is too old
     │   └── EndOfStream        a live stream ended cleanly
     ├── ModelError             weights, tokenizer or engine cannot be loaded (fatal at start)
-    └── InferenceError         one window could not be run (skipped and counted)
+    ├── InferenceError         one window could not be run (skipped and counted)
+    └── RequestRefused         a question to the model that gets no answer (told to who asked)
 """
 
 from __future__ import annotations
@@ -102,3 +103,7 @@ class ModelError(SmolwatchError):
 
 class InferenceError(SmolwatchError):
     """One window could not be run."""
+
+
+class RequestRefused(SmolwatchError):
+    """A question that somebody asked the model gets no answer; the message says why."""

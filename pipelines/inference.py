@@ -16,7 +16,8 @@ from typing import Protocol
 import structlog
 
 from pipelines.clock import Clock
-from pipelines.errors import InferenceError
+from pipelines.errors import InferenceError, RequestRefused
+from pipelines.requests import Requests
 from pipelines.ring import FrameRing
 from pipelines.rules import RuleBook
 from pipelines.types import Event, Observation, Outcome, Timings, VideoModel, Window
@@ -65,6 +66,8 @@ class InferenceWorker:
         sink: Sink,
         clock: Clock,
         new_id: Callable[[], str],
+        *,
+        requests: Requests | None = None,
     ) -> None:
         self._model = model
         self._scheduler = scheduler
@@ -72,6 +75,7 @@ class InferenceWorker:
         self._sink = sink
         self._clock = clock
         self._new_id = new_id
+        self._requests = requests or Requests({}, clock)
         self._described_s: dict[str, float] = {}
         self._lost: deque[tuple[str, str]] = deque()
         self._arming: deque[tuple[str, str, bool]] = deque()
@@ -84,24 +88,30 @@ class InferenceWorker:
         self.heartbeat_s = clock.monotonic_s()  # moves with every look, run or not
 
     def run(self, stop: threading.Event) -> None:
-        """Run windows until `stop`, then close what is open.
+        """Run windows and answer requests until `stop`, then close what is open.
 
-        Raises the last `InferenceError` after `FAILURES_IN_A_ROW`.
+        Raises the last `InferenceError` after `FAILURES_IN_A_ROW`. However it ends, nobody is left
+        waiting for an answer.
         """
-        while not stop.is_set():
-            if not self.run_once():
-                wait_s = self._scheduler.due_in_s(self._clock.monotonic_s())
-                self._clock.wait(stop, min(wait_s, _LONGEST_WAIT_S))
+        try:
+            while not stop.is_set():
+                if not self.run_once():
+                    wait_s = self._scheduler.due_in_s(self._clock.monotonic_s())
+                    self._clock.wait(stop, min(wait_s, _LONGEST_WAIT_S))
+        finally:
+            self._requests.close("smolwatch is stopping: ask again when it runs")
         for watch in self._watches.values():
             self._settle(watch.book, "smolwatch was stopped")
 
     def run_once(self) -> bool:
-        """Run the most overdue window; False if none was due."""
+        """Answer one request, then run the most overdue window; False if there was neither."""
         self.heartbeat_s = self._clock.monotonic_s()
         self._take_orders()
+        answered = self._answer_request()
+        self.heartbeat_s = self._clock.monotonic_s()
         window = self._scheduler.next_window(self.heartbeat_s)
         if window is None:
-            return False
+            return answered
         try:
             self._watch(window)
         except InferenceError as error:
@@ -154,6 +164,27 @@ class InferenceWorker:
             book = self._watches[camera].book
             now_s, now = self._clock.monotonic_s(), self._clock.wall_time()
             self._publish(book, None, {}, book.arm(rule, now_s, now, armed=armed))
+
+    def _answer_request(self) -> bool:
+        """One at most. What it fails with is told to who asked: the fault may be the question's."""
+        asked = self._requests.take()
+        if asked is None:
+            return False
+        question = asked.request.question
+        watch = self._watches[asked.request.camera]
+        try:
+            window = self._requests.window(asked)
+            questions = () if question is None else (question,)
+            prompt = question or (watch.describing.prompt if watch.describing else watch.prompt)
+            seen = self._observe(window, questions, prompt)
+        except (InferenceError, RequestRefused) as error:
+            self._requests.fail(asked, error)
+            return True
+        if asked.request.publish:
+            # No rule is judged by it: who asks to see something makes no alert.
+            self._publish(watch.book, seen, {}, (self._description(seen),))
+        self._requests.answer(asked, window, seen)
+        return True
 
     def _watch(self, window: Window) -> None:
         watch = self._watches[window.camera]

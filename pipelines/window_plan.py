@@ -5,6 +5,7 @@ Knows the plan a user writes and the frames there are; no time of day and no oth
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -13,6 +14,8 @@ from pipelines.ring import Stamp
 
 _STALE_S = 3.0  # the least age at which a newest frame no longer shows what is going on
 _SPARE_FRAMES = 4  # that may arrive while the scheduler chooses
+ASK_BACK_S = 30.0  # for questions about the last seconds
+_ASK_BACK_FRAMES = 32  # at the most: 14 MB of 512x288
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,17 @@ class WindowPlan:
 
     @property
     def ring_capacity(self) -> int:
-        """How many frames the camera's ring should hold, at one frame in `interval_s`."""
+        """How many frames the camera's ring should hold, at one frame in `interval_s`.
+
+        As many as windows need, and so many that questions can reach back `ASK_BACK_S`, as far as
+        memory allows.
+        """
+        asked_back = min(math.ceil(ASK_BACK_S / self.interval_s) + 1, _ASK_BACK_FRAMES)
+        return max(self.zone_capacity, asked_back)
+
+    @property
+    def zone_capacity(self) -> int:
+        """How many frames a zone's ring should hold: nobody asks back about zones."""
         return self.num_frames + _SPARE_FRAMES
 
 
@@ -91,3 +104,26 @@ def choose_frames(stamps: Sequence[Stamp], plan: WindowPlan) -> tuple[Stamp, ...
     if newest.captured_s - chosen[-1].captured_s > plan.longest_span_s:
         return None
     return tuple(reversed(chosen))
+
+
+def choose_evenly(stamps: Sequence[Stamp], last_s: float, num_frames: int) -> tuple[Stamp, ...]:
+    """`num_frames` of the last `last_s` seconds, evenly spaced in time, oldest first.
+
+    The newest is among them, and of the oldest the one that is nearest to `last_s` before it. All
+    of them if there are fewer; of any epoch, since a question may reach back over a reconnect.
+    """
+    if not stamps:
+        return ()
+    newest_s = stamps[-1].captured_s
+    inside = [stamp for stamp in stamps if stamp.captured_s >= newest_s - last_s]
+    span_s = newest_s - inside[0].captured_s
+    chosen: list[Stamp] = []
+    for left in range(num_frames, 0, -1):  # how many are to be chosen, this one too
+        if len(inside) <= left:
+            return (*chosen, *inside)
+        wanted_s = newest_s - span_s * (left - 1) / max(1, num_frames - 1)
+        reach = range(len(inside) - left + 1)  # so that enough remain for the rest
+        nearest = min(reach, key=lambda i: abs(inside[i].captured_s - wanted_s))
+        chosen.append(inside[nearest])
+        inside = inside[nearest + 1 :]
+    return tuple(chosen)

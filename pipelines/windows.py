@@ -93,6 +93,11 @@ class WindowScheduler:
         with self._lock:
             self._tracks[camera].enable(now_s, enabled=enabled)
 
+    def is_enabled(self, camera: str) -> bool:
+        """Whether `camera` is looked at. Raises `KeyError`."""
+        with self._lock:
+            return not self._tracks[camera].disabled
+
     def counts(self, camera: str, now_s: float) -> WindowCounts:
         """The figures of one camera. Raises `KeyError` for one that does not exist."""
         with self._lock:
