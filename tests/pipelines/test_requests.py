@@ -17,7 +17,8 @@ from pipelines.inference import Describing, InferenceWorker, Watch
 from pipelines.requests import MOST_WAITING, Outlook, Request, Requests, is_yes_or_no
 from pipelines.ring import FrameRing, Stamp
 from pipelines.rules import Debounce, Rule, RuleBook
-from pipelines.smolvlm2.model import SmolVLM2, from_name
+from pipelines.smolvlm2.loading import from_name
+from pipelines.smolvlm2.model import SmolVLM2
 from pipelines.types import Frame, VideoModel
 from pipelines.window_plan import WindowPlan, choose_evenly
 from pipelines.windows import WindowScheduler
