@@ -128,11 +128,14 @@ def describe(
         Path | None, typer.Option("-c", "--config", help="take the model and the rules' questions")
     ] = None,
     *,
+    summary: Annotated[
+        bool, typer.Option("--summary", help="of the whole recording, with counts and a timeline")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="one line of JSON")] = False,
 ) -> None:
     """Say what happens in a video, and answer questions about it."""
+    from daemon import describe as looking
     from daemon import logs
-    from daemon.describe import describe as describe_video
     from pipelines.clock import SystemClock
     from pipelines.smolvlm2.loading import from_name
     from pipelines.sources import SourceUrl
@@ -148,13 +151,20 @@ def describe(
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         seeing = from_name(name, num_threads=loaded.model.threads if loaded else None)
-        told = describe_video(seeing, SourceUrl(video), questions, SystemClock(), _progress_bar)
+        look = looking.describe_whole if summary else looking.describe
+        told = look(seeing, SourceUrl(video), questions, SystemClock(), _progress_bar)
     except SmolwatchError as error:
         _fail(error, 1)
     if name == "bundled":
         typer.echo(
             "note: the bundled model knows only smolwatch's own drawn scenes; "
             "for real video use --model 256m, 500m or 2.2b",
+            err=True,
+        )
+    if summary and not seeing.writes:
+        typer.echo(
+            f"note: {name} knows only the sentences of its training and writes no summaries: what "
+            "it said of each stretch is listed instead",
             err=True,
         )
     typer.echo(json.dumps(told, ensure_ascii=False, indent=None if as_json else 2))

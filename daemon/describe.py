@@ -5,11 +5,17 @@ Knows the model and the frames that `pipelines.footage` chooses; the command lin
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
+from itertools import pairwise
+from typing import Any, Final
 
 from pipelines.clock import Clock
+from pipelines.errors import NoVideo
 from pipelines.footage import (
     ONE_SPAN_S,
+    SPAN_S,
     Span,
     duration_s,
     is_live,
@@ -20,8 +26,11 @@ from pipelines.footage import (
 from pipelines.smolvlm2.model import SmolVLM2
 from pipelines.smolvlm2.prompt import DESCRIBE_PROMPT
 from pipelines.sources import SourceUrl
+from pipelines.summary import Note, Summary, merge, summarize
 
-Described = dict[str, object]
+YES: Final = 0.5
+
+Described = dict[str, Any]
 Progress = Callable[[Iterator[Span], int], Iterator[Span]]
 
 
@@ -44,11 +53,74 @@ def describe(
     found = read_spans(url, spans, clock, model.frame_edge_px)
     if total_s <= ONE_SPAN_S:
         return next(_look(model, span, questions) for span in found)
-    return [
-        {"start_s": round(span.start_s, 2), "end_s": round(span.end_s, 2)}
-        | _look(model, span, questions)
-        for span in progress(found, len(spans))
-    ]
+    return [_timed_look(model, span, questions) for span in progress(found, len(spans))]
+
+
+def describe_whole(
+    model: SmolVLM2,
+    url: SourceUrl,
+    questions: Sequence[str],
+    clock: Clock,
+    progress: Progress,
+) -> Described:
+    """A whole recording: its `summary`, by whom (`summary_by`), `timeline`, `counts`, `windows`.
+
+    A model that cannot write, such as the bundled one, has its descriptions listed. Counts are
+    counted here: stretches of the same description, and of yes to a question. Raises
+    `SourceError` and `InferenceError`.
+    """
+    if is_live(url):
+        raise NoVideo(
+            f"{url} is a camera, it has no end: describe it without --summary, or ask the running "
+            "daemon (smolwatch digest)"
+        )
+    spans = plan_spans(duration_s(url, clock), one_s=SPAN_S)
+    found = progress(read_spans(url, spans, clock, model.frame_edge_px), len(spans))
+    windows = [_timed_look(model, span, questions) for span in found]
+    notes = [Note(w["start_s"], w["end_s"], w["description"]) for w in windows]
+    timeline = merge(notes, longest_gap_s=0.1)
+    written = _written(model, timeline)
+    listing = [f"{_clock(note.start)} to {_clock(note.end)}: {note.text}" for note in timeline]
+    return {
+        "summary": written.text or "\n".join(listing),
+        "summary_by": "model" if written.text else "listing",
+        "counts": {
+            "descriptions": dict(Counter(note.text for note in timeline)),
+            "answers": {asked: _times_yes(windows, asked) for asked in questions},
+        },
+        "timeline": [
+            {"start_s": note.start, "end_s": note.end, "description": note.text}
+            for note in timeline
+        ],
+        "windows": windows,
+    }
+
+
+def _written(model: SmolVLM2, notes: Sequence[Note]) -> Summary:
+    tasks = summarize(notes, model, _clock)
+    text: str | None = None
+    while True:
+        try:
+            task = next(tasks) if text is None else tasks.send(text)
+        except StopIteration as end:
+            written: Summary = end.value
+            return written
+        *_, text = model.write(task.prompt, task.max_tokens)
+
+
+def _times_yes(windows: Sequence[Described], question: str) -> int:
+    """How often a yes began."""
+    yes = [window["answers"][question] >= YES for window in windows]
+    return sum(now and not before for before, now in pairwise([False, *yes]))
+
+
+def _clock(seconds: float) -> str:
+    return str(timedelta(seconds=int(seconds)))
+
+
+def _timed_look(model: SmolVLM2, span: Span, questions: Sequence[str]) -> Described:
+    times = {"start_s": round(span.start_s, 2), "end_s": round(span.end_s, 2)}
+    return times | _look(model, span, questions)
 
 
 def _look(model: SmolVLM2, span: Span, questions: Sequence[str]) -> Described:

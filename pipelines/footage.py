@@ -60,9 +60,14 @@ def duration_s(url: SourceUrl, clock: Clock) -> float:
         return float(last * stream.time_base)
 
 
-def plan_spans(total_s: float, span_s: float = SPAN_S) -> list[tuple[float, float]]:
-    """Where a recording is cut: (start_s, end_s) of each span, all of equal length."""
-    if total_s <= ONE_SPAN_S:
+def plan_spans(
+    total_s: float, span_s: float = SPAN_S, one_s: float = ONE_SPAN_S
+) -> list[tuple[float, float]]:
+    """Where a recording is cut: (start_s, end_s) of each span, all of equal length.
+
+    One of up to `one_s` is a single span.
+    """
+    if total_s <= one_s:
         return [(0.0, total_s)]
     edges = np.linspace(0.0, total_s, max(1, round(total_s / span_s)) + 1).tolist()
     return list(pairwise(edges))
