@@ -22,10 +22,12 @@ from pipelines.ring import FrameRing
 from pipelines.rules import RuleBook
 from pipelines.types import Event, Observation, Outcome, Timings, VideoModel, Window
 from pipelines.windows import WindowScheduler
+from pipelines.writing import Writings
 from pipelines.zones import Zone, plain_question
 
 FAILURES_IN_A_ROW = 5  # then the model itself is broken: end, and let systemd start afresh
 _LONGEST_WAIT_S = 0.25  # without a window; a stop is noticed within it
+_STOPPING = "smolwatch is stopping: ask again when it runs"
 _LATENCIES = 100  # observations over which the median is taken
 
 
@@ -68,6 +70,7 @@ class InferenceWorker:
         new_id: Callable[[], str],
         *,
         requests: Requests | None = None,
+        writings: Writings | None = None,
     ) -> None:
         self._model = model
         self._scheduler = scheduler
@@ -76,6 +79,7 @@ class InferenceWorker:
         self._clock = clock
         self._new_id = new_id
         self._requests = requests or Requests({}, clock)
+        self._writings = writings or Writings(clock)
         self._described_s: dict[str, float] = {}
         self._lost: deque[tuple[str, str]] = deque()
         self._arming: deque[tuple[str, str, bool]] = deque()
@@ -99,19 +103,20 @@ class InferenceWorker:
                     wait_s = self._scheduler.due_in_s(self._clock.monotonic_s())
                     self._clock.wait(stop, min(wait_s, _LONGEST_WAIT_S))
         finally:
-            self._requests.close("smolwatch is stopping: ask again when it runs")
+            self._requests.close(_STOPPING)
+            self._writings.close(_STOPPING)
         for watch in self._watches.values():
             self._settle(watch.book, "smolwatch was stopped")
 
     def run_once(self) -> bool:
-        """Answer one request, then run the most overdue window; False if there was neither."""
+        """Answer one request, run the most overdue window, write on; False if there was nothing."""
         self.heartbeat_s = self._clock.monotonic_s()
         self._take_orders()
         answered = self._answer_request()
         self.heartbeat_s = self._clock.monotonic_s()
         window = self._scheduler.next_window(self.heartbeat_s)
         if window is None:
-            return answered
+            return self._writings.step(self._model, idle=not answered) or answered
         try:
             self._watch(window)
         except InferenceError as error:
@@ -125,6 +130,7 @@ class InferenceWorker:
         else:
             self._scheduler.ran(window)
             self._failures = 0
+        self._writings.step(self._model, idle=False)
         return True
 
     def arm(self, camera: str, rule: str, *, armed: bool) -> None:

@@ -6,7 +6,7 @@ is frozen and carries where and when it came from, so that latency can be read o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -139,6 +139,27 @@ class VideoModel(Protocol):
     @property
     def frame_edge_px(self) -> int:
         """The long edge to which frames are scaled before they enter the ring."""
+        ...
+
+    @property
+    def writes(self) -> bool:
+        """Whether it knows language at large; else it knows the sentences of its training only."""
+        ...
+
+    @property
+    def max_tokens(self) -> int:
+        """The most tokens that a prompt and what is written behind it have together."""
+        ...
+
+    def count_tokens(self, text: str) -> int:
+        """How long a text is for the model. From any thread."""
+        ...
+
+    def write(self, task: str, max_tokens: int) -> Iterator[str]:
+        """Follow a task in words alone: what is written so far, again and again, then all of it.
+
+        Each step is short, and windows may be observed between two. Raises `InferenceError`.
+        """
         ...
 
     def observe(self, window: Window, questions: Sequence[str], prompt: str | None) -> Observation:

@@ -6,7 +6,7 @@ Knows no test. Only edges are faked; everything between them is real in the test
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from pipelines.errors import InferenceError, SourceError
 from pipelines.sources.base import Picture
@@ -94,17 +94,30 @@ class FakeModel:
 
     model_id = "fake@0"
     frame_edge_px = 64
+    max_tokens = 8192
 
     def __init__(
         self,
         p_yes: Mapping[str, float] | Callable[[Window, str], float] | None = None,
         description: str = "Something happens.",
         fail: int = 0,
+        written: Sequence[str] | None = None,
     ) -> None:
+        """`written`: the steps of every text; None: it cannot write."""
+        self.tasks: list[str] = []
+        self.writes = written is not None
+        self._written = written or ()
         self.asked: list[tuple[Window, tuple[str, ...], str | None]] = []
         self._p_yes = p_yes or {}
         self._description = description
         self._fail = fail
+
+    def count_tokens(self, text: str) -> int:
+        return -(-len(text) // 4)
+
+    def write(self, task: str, max_tokens: int) -> Iterator[str]:
+        self.tasks.append(task)
+        yield from self._written
 
     def observe(self, window: Window, questions: Sequence[str], prompt: str | None) -> Observation:
         self.asked.append((window, tuple(questions), prompt))

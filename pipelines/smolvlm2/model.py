@@ -78,7 +78,7 @@ class SmolVLM2:
         return self._engine.max_tokens
 
     def count_tokens(self, text: str) -> int:
-        """How long a text is for the model."""
+        """How long a text is for the model. From any thread."""
         return len(self._tokens.encode(text))
 
     def write(self, task: str, max_tokens: int) -> Iterator[str]:
