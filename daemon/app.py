@@ -13,25 +13,27 @@ from pathlib import Path
 import structlog
 
 from daemon import __version__
+from daemon.announce import camera_state, first_messages, inventory
 from daemon.config import Config
 from daemon.control import ControlServer
 from daemon.eventlog import EventLog
 from daemon.lookout import Lookout
 from daemon.media import MediaWriter
 from daemon.media_wishes import media_writer, recordings_for, wishes_of
-from daemon.mqtt import payloads
 from daemon.mqtt.discovery import Site
 from daemon.mqtt.homeassistant import HomeAssistant
 from daemon.mqtt.options import MqttOptions
-from daemon.mqtt.records import CameraEntry, RuleSetting, RuleStatus
+from daemon.mqtt.records import RuleSetting
 from daemon.mqtt.topics import Topics
 from daemon.outbox import Outbox
 from daemon.publisher import Publisher
 from daemon.questions import answers
 from daemon.reporter import Reporter, Watched
 from daemon.resume import resume
+from daemon.settings import CameraSetting, Settings
 from daemon.sink import EventSink
 from daemon.store import Store
+from daemon.switches import Switched, Switches
 from daemon.systemd import Heartbeat, Notifier, Watchdog
 from daemon.workers import Workers
 from pipelines.capture import CaptureWorker
@@ -77,6 +79,7 @@ class App:
     lookout: Lookout | None
     control: ControlServer | None
     media: MediaWriter | None
+    switches: Switches
 
     def run(self, watchdog: Watchdog, notifier: Notifier) -> int:
         """Start the threads, report until `workers.ended` is set, stop them; the exit code.
@@ -160,15 +163,16 @@ def build_app(
     `mqtt` is where the broker is; where it, `store` or the socket `control` is None, there is none.
     Raises `SmolwatchError` for a source address that nothing reads.
     """
-    enabled = {name: camera for name, camera in config.cameras.items() if camera.enabled}
+    settings = Settings(configured(config), store)
+    cameras = config.cameras
     sources = {
         name: open_source(camera.source, clock, decode=camera.decode)
-        for name, camera in enabled.items()
+        for name, camera in cameras.items()
     }
-    rings = {name: FrameRing(camera.plan().ring_capacity) for name, camera in enabled.items()}
+    rings = {name: FrameRing(camera.plan().ring_capacity) for name, camera in cameras.items()}
     zones = {
         name: {zone: FrameRing(camera.plan().zone_capacity) for zone in config.zones_for(name)}
-        for name, camera in enabled.items()
+        for name, camera in cameras.items()
     }
     wishes = wishes_of(config)
     recordings = recordings_for(wishes)
@@ -179,22 +183,22 @@ def build_app(
             recording=recordings.get(name), mask=Mask(camera.mask) if camera.mask else None,
             zones=zones[name],
         )
-        for name, camera in enabled.items()
+        for name, camera in cameras.items()
     }  # fmt: skip
     scheduler = WindowScheduler(
-        {name: (camera.plan(), rings[name]) for name, camera in enabled.items()},
+        {name: (camera.plan(), rings[name]) for name, camera in cameras.items()},
         clock.monotonic_s(),
     )
     topics = Topics(config.mqtt.base_topic if config.mqtt else "smolwatch")
     outbox = Outbox(clock) if mqtt is not None else None
     event_log = EventLog(config.log.events) if config.log.events else None
     sink = EventSink(clock, topics, event_log, outbox, store)
-    watches = {name: _watch(config, name, zones[name]) for name in enabled}
+    watches = {name: _watch(config, name, settings.of(name), zones[name]) for name in cameras}
     media = media_writer(config, sink, recordings, wishes, outbox, clock)
     requests = Requests(
         {
             name: Outlook(rings[name], camera.plan(), _trouble(captures[name], scheduler, name))
-            for name, camera in enabled.items()
+            for name, camera in cameras.items()
         },
         clock,
     )
@@ -203,6 +207,15 @@ def build_app(
     )
     if store is not None:
         resume(store, {name: watch.book for name, watch in watches.items()}, inference, clock)
+    rules = {name: {rule.name: rule for rule in config.rules_for(name)} for name in cameras}
+
+    def tell_state(camera: str, setting: CameraSetting) -> None:
+        if outbox is not None:
+            outbox.put(camera_state(topics, camera, setting))
+
+    switched = Switched(captures, scheduler, inference, rules)
+    switches = Switches(settings, switched, clock, tell_state)
+    switches.restore()
     judged = {name: [rule.name for rule in config.rules_for(name)] for name in config.cameras}
     server = ControlServer(control, answers(store, judged)) if control is not None else None
     lookout = Lookout(store, captures, scheduler, clock) if store is not None else None
@@ -211,19 +224,12 @@ def build_app(
     watched = Watched(captures, rings, scheduler, inference)
     reporter = Reporter(topics, outbox, publisher, watched, clock)
     if outbox is not None:
-        for message in _first_messages(config, topics, model, watches, clock):
+        for message in first_messages(config, topics, model, watches, settings, clock):
             outbox.put(message)
     return App(
         config, clock, Workers(), sources, captures, scheduler, inference, requests, publisher,
-        event_log, reporter, store, lookout, server, media,
+        event_log, reporter, store, lookout, server, media, switches,
     )  # fmt: skip
-
-
-def _watch(config: Config, name: str, zones: Mapping[Zone, FrameRing]) -> Watch:
-    describe = config.cameras[name].describe
-    prompt = (describe.prompt if describe else None) or DESCRIBE_PROMPT
-    describing = Describing(describe.every_s, prompt) if describe else None
-    return Watch(RuleBook(name, config.rules_for(name), new_ulid), describing, prompt, zones)
 
 
 def _trouble(
@@ -239,62 +245,32 @@ def _trouble(
     return told
 
 
-def _inventory(config: Config) -> list[CameraEntry]:
-    return [
-        CameraEntry(
-            name,
-            str(camera.source),
-            tuple(rule.name for rule in config.rules_for(name)),
-            snapshots=any(rule.snapshot and name in rule.cameras for rule in config.rules.values()),
+def configured(config: Config) -> dict[str, CameraSetting]:
+    """What the configuration says of what may be changed while the daemon runs."""
+    return {
+        name: CameraSetting(
+            enabled=camera.enabled,
+            prompt=(camera.describe.prompt if camera.describe else None) or DESCRIBE_PROMPT,
+            rules={
+                rule.name: RuleSetting(armed=True, threshold=rule.open_above)
+                for rule in config.rules_for(name)
+            },
         )
         for name, camera in config.cameras.items()
-    ]
+    }
+
+
+def _watch(
+    config: Config, name: str, setting: CameraSetting, zones: Mapping[Zone, FrameRing]
+) -> Watch:
+    describe = config.cameras[name].describe
+    describing = Describing(describe.every_s, setting.prompt) if describe else None
+    rules = [rule.opening_at(setting.rules[rule.name].threshold) for rule in config.rules_for(name)]
+    return Watch(RuleBook(name, rules, new_ulid), describing, setting.prompt, zones)
 
 
 def _home_assistant(config: Config, topics: Topics) -> HomeAssistant | None:
     if config.mqtt is None or not config.mqtt.discovery:
         return None
     site = Site(topics, config.mqtt.discovery_prefix, __version__)
-    return HomeAssistant(site, _inventory(config))
-
-
-def _first_messages(
-    config: Config,
-    topics: Topics,
-    model: VideoModel,
-    watches: Mapping[str, Watch],
-    clock: Clock,
-) -> list[payloads.Message]:
-    """What is known at the start. Rules are OFF, whatever an earlier run left retained.
-
-    All but those whose incidents go on, see `daemon.resume`.
-    """
-    messages = [
-        payloads.bridge_info(
-            topics, version=__version__, model_id=model.model_id,
-            configuration=config.model_dump(mode="json"),
-        ),
-        payloads.bridge_cameras(topics, _inventory(config)),
-    ]  # fmt: skip
-    now = clock.wall_time()
-    for name, camera in config.cameras.items():
-        rules = config.rules_for(name)
-        prompt = (camera.describe.prompt if camera.describe else None) or DESCRIBE_PROMPT
-        settings = {rule.name: RuleSetting(armed=True, threshold=rule.open_above) for rule in rules}
-        messages.append(
-            payloads.camera_state(
-                topics, name, enabled=camera.enabled, prompt=prompt, rules=settings
-            )
-        )
-        messages.append(payloads.availability(topics, name, online=False))
-        found = watches[name].book.open_incidents if name in watches else {}
-        for rule in rules:
-            incident = found.get(rule.name)
-            status = RuleStatus(
-                on=incident is not None,
-                incident_id=incident.incident_id if incident else None,
-                since=now - (clock.monotonic_s() - incident.since_s) if incident else now,
-                score=None,
-            )
-            messages.append(payloads.rule_state(topics, name, rule.name, status))
-    return messages
+    return HomeAssistant(site, inventory(config))

@@ -60,7 +60,7 @@ class Lookout:
             self._counts[name] = counts
             health = capture.health()
             away = None
-            if health.state != "online":
+            if health.state not in ("online", "disabled"):
                 away = health.message or health.cause or health.state
             found = cause_of(before, counts, away)
             passed = counts.skipped + counts.gated + counts.failed

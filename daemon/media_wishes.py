@@ -30,13 +30,12 @@ def wishes_of(config: Config) -> dict[tuple[str, str], Wish]:
         if not (said.snapshot or said.clip):
             continue
         for camera in said.cameras:
-            if config.cameras[camera].enabled:
-                wishes[camera, rule] = Wish(
-                    snapshot=said.snapshot,
-                    before_s=said.clip.before_s if said.clip else None,
-                    after_s=said.clip.after_s if said.clip else 0.0,
-                    window_s=config.cameras[camera].plan().span_s,
-                )
+            wishes[camera, rule] = Wish(
+                snapshot=said.snapshot,
+                before_s=said.clip.before_s if said.clip else None,
+                after_s=said.clip.after_s if said.clip else 0.0,
+                window_s=config.cameras[camera].plan().span_s,
+            )
     return wishes
 
 

@@ -62,11 +62,12 @@ class Reporter:
     def report(self) -> str:
         """Publish what changed and what is due; one line of status."""
         now_s = self._clock.monotonic_s()
-        online = 0
+        online = enabled = 0
         for name, capture in self._captures.items():
             health = capture.health()
             is_online = health.state == "online"
             online += is_online
+            enabled += health.state != "disabled"
             self._tell_availability(name, online=is_online)
             away = not is_online and now_s - health.since_s >= AWAY_S
             if away and name not in self._settled:
@@ -79,8 +80,7 @@ class Reporter:
             self._tell_health(now_s)
         link = self._publisher.health() if self._publisher is not None else None
         broker = "no broker" if link is None else "broker ok" if link.connected else "broker away"
-        cameras = len(self._captures)
-        return f"{online} of {cameras} cameras, {self._inference.windows_run} windows, {broker}"
+        return f"{online} of {enabled} cameras, {self._inference.windows_run} windows, {broker}"
 
     def goodbye(self) -> None:
         """The cameras go with the daemon."""

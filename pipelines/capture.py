@@ -33,6 +33,7 @@ _KEYFRAME_S = 30.0  # "smart" codecs send a keyframe so rarely, and a new connec
 _BACKOFF_STEPS = 16.0  # the first wait is this part of its cap: 0.25 s of 4 s, 3.75 s of 60 s
 _PTS_BACK_S = 0.5  # cameras nudge their time stamps; more than this is a clock that was set
 _PTS_AHEAD_S = 3.0  # beyond the time that really passed
+_DISABLED_S = 0.5  # between looks for whether a camera that is left alone is wanted again
 
 
 class CaptureWorker:
@@ -78,6 +79,7 @@ class CaptureWorker:
         self._newest_s = 0.0  # of the newest sound picture of this connection
         self._newest_pts_s: float | None = None
         self._shape: tuple[int, ...] = ()
+        self._enabled = True
         self.heartbeat_s = clock.monotonic_s()  # moves with every picture and every attempt
 
     def run(self, stop: threading.Event) -> None:
@@ -90,28 +92,51 @@ class CaptureWorker:
         cv2.setNumThreads(1)  # cameras run beside each other; a pool doubled the cost of `_motion`
         while not stop.is_set():
             self.heartbeat_s = self._clock.monotonic_s()
+            if not self._enabled:
+                self._leave_alone(stop)
+                continue
             try:
-                self.run_once(stop)
+                if self.run_once(stop):
+                    return
             except SourceError as error:
                 self._vitals.lost(error, self._clock.monotonic_s())
                 self._clock.wait(stop, self._backoff_s(error))
-            else:
-                return
 
-    def run_once(self, stop: threading.Event) -> None:
-        """One connection, from open to its end. Raises `SourceError`."""
+    def run_once(self, stop: threading.Event) -> bool:
+        """One connection, until `stop`, a file's end (then True), or the camera is disabled.
+
+        Raises `SourceError`.
+        """
         try:
             self._source.open()
             self._connected()
             while not stop.is_set():
                 picture = self._source.read(self._read_interval_s(), stop)
+                if not self._enabled:
+                    return False
                 if picture is None:
                     break
                 self._admit(self._masked(picture))
             if not stop.is_set():
                 self._vitals.ended(self._clock.monotonic_s())
+            return not stop.is_set()
         finally:
             self._source.close()
+
+    def enable(self, *, enabled: bool) -> None:
+        """Read the camera, or leave it alone: the picture being read then is the last one.
+
+        From any thread. A disabled camera's connection is closed.
+        """
+        self._enabled = enabled
+
+    def _leave_alone(self, stop: threading.Event) -> None:
+        self._vitals.disabled(self._clock.monotonic_s())
+        while not (self._enabled or self._clock.wait(stop, _DISABLED_S)):
+            self.heartbeat_s = self._clock.monotonic_s()
+        self._failures = 0
+        if self._enabled:
+            self._vitals.enabled(self._clock.monotonic_s())
 
     def health(self) -> CameraHealth:
         """How the camera is. May be asked from any thread."""

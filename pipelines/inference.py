@@ -11,6 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Protocol
 
 import structlog
@@ -19,7 +20,7 @@ from pipelines.clock import Clock
 from pipelines.errors import InferenceError, RequestRefused
 from pipelines.requests import Requests
 from pipelines.ring import FrameRing
-from pipelines.rules import RuleBook
+from pipelines.rules import Rule, RuleBook
 from pipelines.types import Event, Observation, Outcome, Timings, VideoModel, Window
 from pipelines.windows import WindowScheduler
 from pipelines.writing import Writings
@@ -74,15 +75,14 @@ class InferenceWorker:
     ) -> None:
         self._model = model
         self._scheduler = scheduler
-        self._watches = watches
+        self._watches = dict(watches)
         self._sink = sink
         self._clock = clock
         self._new_id = new_id
         self._requests = requests or Requests({}, clock)
         self._writings = writings or Writings(clock)
         self._described_s: dict[str, float] = {}
-        self._lost: deque[tuple[str, str]] = deque()
-        self._arming: deque[tuple[str, str, bool]] = deque()
+        self._orders: deque[Callable[[], None]] = deque()  # of other threads: books are ours
         self._failures = 0
         self._windows = 0
         self._events = 0
@@ -102,6 +102,7 @@ class InferenceWorker:
                 if not self.run_once():
                     wait_s = self._scheduler.due_in_s(self._clock.monotonic_s())
                     self._clock.wait(stop, min(wait_s, _LONGEST_WAIT_S))
+            self._take_orders()
         finally:
             self._requests.close(_STOPPING)
             self._writings.close(_STOPPING)
@@ -134,17 +135,29 @@ class InferenceWorker:
         return True
 
     def arm(self, camera: str, rule: str, *, armed: bool) -> None:
-        """Let a rule open, or close it and keep it so, before the next window. From any thread.
+        """Let a rule open, or close it and keep it so, before anything is judged. From any thread.
 
         Raises `KeyError` for a camera or rule that there is not.
         """
-        if rule not in {known.name for known in self._watches[camera].book.rules}:
-            raise KeyError(rule)
-        self._arming.append((camera, rule, armed))
+        self._check(camera, rule)
+        self._orders.append(partial(self._arm, camera, rule, armed=armed))
+
+    def tune(self, camera: str, rule: Rule) -> None:
+        """Judge the rule of that name by other thresholds from now on. From any thread.
+
+        Raises `KeyError` for a camera or rule that there is not.
+        """
+        self._check(camera, rule.name)
+        self._orders.append(partial(self._watches[camera].book.tune, rule))
+
+    def reword(self, camera: str, prompt: str) -> None:
+        """Ask for this camera's descriptions in other words from now on. From any thread."""
+        self._orders.append(partial(self._reword, camera, prompt))
 
     def camera_lost(self, camera: str, reason: str) -> None:
-        """Close the camera's open incidents before the next window. From any thread."""
-        self._lost.append((camera, reason))
+        """Close the camera's open incidents before anything is judged. From any thread."""
+        book = self._watches[camera].book
+        self._orders.append(partial(self._settle, book, reason))
 
     @property
     def windows_run(self) -> int:
@@ -161,15 +174,31 @@ class InferenceWorker:
         return tuple(self._latencies[camera])
 
     def _take_orders(self) -> None:
-        """What other threads asked for: books belong to this one."""
-        while self._lost:
-            camera, reason = self._lost.popleft()
-            self._settle(self._watches[camera].book, reason)
-        while self._arming:
-            camera, rule, armed = self._arming.popleft()
-            book = self._watches[camera].book
-            now_s, now = self._clock.monotonic_s(), self._clock.wall_time()
-            self._publish(book, None, {}, book.arm(rule, now_s, now, armed=armed))
+        """What other threads asked for, in their order: books belong to this one."""
+        while self._orders:
+            self._orders.popleft()()
+
+    def _arm(self, camera: str, rule: str, *, armed: bool) -> None:
+        book = self._watches[camera].book
+        now_s, now = self._clock.monotonic_s(), self._clock.wall_time()
+        self._publish(book, None, {}, book.arm(rule, now_s, now, armed=armed))
+
+    def _reword(self, camera: str, prompt: str) -> None:
+        watch = self._watches[camera]
+        describing = watch.describing and replace(watch.describing, prompt=prompt)
+        self._watches[camera] = replace(watch, prompt=prompt, describing=describing)
+
+    def _check(self, camera: str, rule: str) -> None:
+        if rule not in {known.name for known in self._watches[camera].book.rules}:
+            raise KeyError(rule)
+
+    def _is_still_wanted(self, camera: str) -> bool:
+        """Whether answers may be judged: the model may have taken a minute for them.
+
+        A rule that was disarmed meanwhile is, then, and a camera that was disabled is not seen.
+        """
+        self._take_orders()
+        return self._scheduler.is_enabled(camera)
 
     def _answer_request(self) -> bool:
         """One at most. What it fails with is told to who asked: the fault may be the question's."""
@@ -183,6 +212,8 @@ class InferenceWorker:
             questions = () if question is None else (question,)
             prompt = question or (watch.describing.prompt if watch.describing else watch.prompt)
             seen = self._observe(window, questions, prompt)
+            if not self._is_still_wanted(window.camera):
+                raise RequestRefused(f"camera {window.camera} was switched off meanwhile")
         except (InferenceError, RequestRefused) as error:
             self._requests.fail(asked, error)
             return True
@@ -199,13 +230,15 @@ class InferenceWorker:
         words_due = self._words_due(window, watch)
         if questions:
             seen = self._ask(window, watch, questions)
+            if not self._is_still_wanted(window.camera):
+                return
             answers = seen.answers
             events = watch.book.judge(seen)
             self._publish(watch.book, seen, watch.book.verdicts, events)
             words_due = words_due or watch.book.wants_words
         self._windows += 1
         if words_due or not questions:
-            self._describe(window, watch, answers)
+            self._describe(window, self._watches[window.camera], answers)
 
     def _ask(self, window: Window, watch: Watch, questions: tuple[str, ...]) -> Observation:
         """Ask each zone its questions, and the whole picture last: words come of it next.
@@ -230,6 +263,8 @@ class InferenceWorker:
         """Words for a window whose alerts are out already; features and prompt are still warm."""
         prompt = watch.describing.prompt if watch.describing else watch.prompt
         told = self._observe(window, (), prompt)
+        if not self._is_still_wanted(window.camera):
+            return
         events = watch.book.judge_words(replace(told, answers=answers))
         if watch.describing is not None:
             self._described_s[window.camera] = window.end_s

@@ -18,7 +18,7 @@ from pipelines.errors import SourceError, Stalled
 from pipelines.sources.url import SourceUrl
 from pipelines.types import Frame
 
-CameraState = Literal["connecting", "online", "offline", "ended"]
+CameraState = Literal["connecting", "online", "offline", "ended", "disabled"]
 
 STALL_S = 8.0  # a camera whose newest picture is older than this is away, whatever libraries say
 _RATE_PICTURES = 64  # over so many pictures a rate is measured
@@ -107,6 +107,17 @@ class Vitals:
         """A file is over."""
         with self._lock:
             self._turn("ended", None, now_s)
+
+    def disabled(self, now_s: float) -> None:
+        """The camera is left alone, as somebody wished."""
+        with self._lock:
+            self._turn("disabled", None, now_s)
+
+    def enabled(self, now_s: float) -> None:
+        """It is not any more; what was seen before says nothing of how it is now."""
+        with self._lock:
+            self._newest_s = None
+            self._turn("connecting", None, now_s)
 
     def health(self, now_s: float) -> CameraHealth:
         """The record as of now. A silent camera is offline even while its thread still waits."""

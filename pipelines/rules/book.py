@@ -111,6 +111,17 @@ class RuleBook:
         self._disarmed.add(name)
         return self._settled([name], "the rule was disarmed", now_s, wall_time)
 
+    def tune(self, rule: Rule) -> None:
+        """Judge the rule of that name by other thresholds. Raises `KeyError`.
+
+        What is open stays open, until answers close it by the new ones.
+        """
+        if rule.name not in self._rules:
+            raise KeyError(rule.name)
+        self._rules[rule.name] = rule
+        self._in_order = tuple(self._rules[known.name] for known in self._in_order)
+        self._states[rule.name] = incidents.forget_votes(self._states[rule.name])
+
     def judge(self, observation: Observation) -> tuple[Event, ...]:
         """Tell what one window changed: matches and clears in the order of the rules, then words.
 

@@ -130,6 +130,15 @@ def _cleared(state: RuleState) -> RuleState:
     return dataclasses.replace(state, votes=(), voted_s=(), true_since_s=None)
 
 
+def forget_votes(state: RuleState) -> RuleState:
+    """The rule's thresholds have moved: answers that were held against the old ones do not count.
+
+    An open incident stays open, and the steps of a sequence keep what they have reached.
+    """
+    steps = tuple(_cleared(step) for step in state.steps)
+    return dataclasses.replace(_cleared(state), steps=steps)
+
+
 def settle(state: RuleState, now_s: float) -> tuple[RuleState, Decision | None]:
     """Close what is open because nothing can be seen any more; the score is then None.
 

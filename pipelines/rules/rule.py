@@ -5,7 +5,7 @@ Knows no YAML and no state: `daemon.config` reads rules, `pipelines.rules.incide
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipelines.rules.conditions import Ask, RuleOn, Sequence, When, leaves
 from pipelines.rules.hours import Hours
@@ -58,6 +58,20 @@ class Rule:
         if self.cooldown_s < 0.0:
             message = f"rule {self.name}: cooldown_s must not be negative ({self.cooldown_s:g})"
             raise ValueError(message)
+
+    def opening_at(self, open_above: float) -> Rule:
+        """The same rule with another threshold, and `close_below` moved with it.
+
+        Raised, the band between them keeps its width; lowered, its share, so that a rule can still
+        close: p_yes comes near 0 and never reaches it. Raises `ValueError`, at 0 too.
+        """
+        if open_above == self.open_above:
+            return self
+        if open_above > self.open_above:
+            close_below = open_above - (self.open_above - self.close_below)
+        else:
+            close_below = open_above * self.close_below / self.open_above
+        return replace(self, open_above=open_above, close_below=close_below)
 
     @property
     def condition(self) -> When:

@@ -50,7 +50,7 @@ def run(app: App) -> tuple[threading.Thread, list[int]]:
 def test_from_a_scene_to_the_event_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     app = app_of(tmp_path, CONFIG, FakeModel({"Is there a person?": 0.9}))
-    assert list(app.captures) == ["yard"]
+    assert list(app.captures) == ["yard", "off"]
     thread, codes = run(app)
     log = tmp_path / "events.jsonl"
     wait_until(lambda: log.exists() and len(log.read_text().splitlines()) >= 2, "two events")

@@ -151,3 +151,63 @@ def test_the_end_closes_what_is_open() -> None:
     bench.worker.run(stop)
     assert bench.told == ["rule_match", "rule_clear"]
     assert bench.worker.events == 2
+
+
+def test_a_rule_disarmed_while_the_model_looks_raises_no_alert() -> None:
+    bench: Bench
+
+    def disarm(_window: object, _question: str) -> float:
+        bench.worker.arm("drive", "car", armed=False)
+        return 0.9
+
+    bench = Bench(FakeModel(disarm))
+    bench.see(8)
+    assert bench.told == []
+    assert len(bench.model.asked) == 5  # it went on being watched
+
+
+def test_a_camera_switched_off_while_the_model_looks_is_not_judged() -> None:
+    bench: Bench
+
+    def switch_off(_window: object, _question: str) -> float:
+        bench.scheduler.enable("drive", bench.clock.monotonic_s(), enabled=False)
+        bench.worker.camera_lost("drive", "drive was switched off")
+        return 0.9
+
+    bench = Bench(FakeModel(switch_off), every_s=1.0)
+    bench.see(8)
+    assert bench.told == []
+    assert len(bench.model.asked) == 1
+
+
+def test_another_threshold_holds_from_the_next_answer_on() -> None:
+    bench = Bench(FakeModel({ASK: 0.6}))
+    bench.see(6)
+    assert bench.told == []
+    (rule,) = bench.book.rules
+    bench.worker.tune("drive", rule.opening_at(0.5))
+    bench.see(1)
+    assert bench.told == ["rule_match"]
+    with pytest.raises(KeyError):
+        bench.worker.tune("drive", Rule("nobody", "?"))
+
+
+def test_another_prompt_is_asked_with_from_then_on() -> None:
+    bench = Bench(FakeModel(), every_s=1.0)
+    bench.see(4)
+    bench.worker.reword("drive", "Who is it?")
+    bench.see(1)
+    prompts = [prompt for _, _, prompt in bench.model.asked if prompt is not None]
+    assert prompts == ["What is it?", "Who is it?"]
+
+
+def test_orders_are_carried_out_before_the_end() -> None:
+    bench = Bench(FakeModel({ASK: 0.9}))
+    stop = threading.Event()
+    bench.see(4)
+    assert bench.told == ["rule_match"]
+    bench.worker.arm("drive", "car", armed=False)
+    stop.set()
+    bench.worker.run(stop)
+    assert bench.book.disarmed == {"car"}
+    assert bench.sink.events[-1].text == "the rule was disarmed"

@@ -1,0 +1,74 @@
+"""What is told before anything has been seen?
+
+Knows the configuration, the settings and what was remembered; no thread and no frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from daemon import __version__
+from daemon.config import Config
+from daemon.mqtt import payloads
+from daemon.mqtt.records import CameraEntry, RuleStatus
+from daemon.mqtt.topics import Topics
+from daemon.settings import CameraSetting, Settings
+from pipelines.clock import Clock
+from pipelines.inference import Watch
+from pipelines.types import VideoModel
+
+
+def first_messages(
+    config: Config,
+    topics: Topics,
+    model: VideoModel,
+    watches: Mapping[str, Watch],
+    settings: Settings,
+    clock: Clock,
+) -> list[payloads.Message]:
+    """What is known at the start. Rules are OFF, whatever an earlier run left retained.
+
+    All but those whose incidents go on, see `daemon.resume`.
+    """
+    messages = [
+        payloads.bridge_info(
+            topics, version=__version__, model_id=model.model_id,
+            configuration=config.model_dump(mode="json"),
+        ),
+        payloads.bridge_cameras(topics, inventory(config)),
+    ]  # fmt: skip
+    now = clock.wall_time()
+    for name in config.cameras:
+        messages.append(camera_state(topics, name, settings.of(name)))
+        messages.append(payloads.availability(topics, name, online=False))
+        found = watches[name].book.open_incidents
+        for rule in config.rules_for(name):
+            incident = found.get(rule.name)
+            status = RuleStatus(
+                on=incident is not None,
+                incident_id=incident.incident_id if incident else None,
+                since=now - (clock.monotonic_s() - incident.since_s) if incident else now,
+                score=None,
+            )
+            messages.append(payloads.rule_state(topics, name, rule.name, status))
+    return messages
+
+
+def camera_state(topics: Topics, camera: str, setting: CameraSetting) -> payloads.Message:
+    """`B/CAMERA/state`, as the camera is set."""
+    return payloads.camera_state(
+        topics, camera, enabled=setting.enabled, prompt=setting.prompt, rules=setting.rules
+    )
+
+
+def inventory(config: Config) -> list[CameraEntry]:
+    """The cameras, in the order of the configuration."""
+    return [
+        CameraEntry(
+            name,
+            str(camera.source),
+            tuple(rule.name for rule in config.rules_for(name)),
+            snapshots=any(rule.snapshot and name in rule.cameras for rule in config.rules.values()),
+        )
+        for name, camera in config.cameras.items()
+    ]
