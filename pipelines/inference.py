@@ -212,10 +212,12 @@ class InferenceWorker:
             questions = () if question is None else (question,)
             prompt = question or (watch.describing.prompt if watch.describing else watch.prompt)
             seen = self._observe(window, questions, prompt)
-            if not self._is_still_wanted(window.camera):
-                raise RequestRefused(f"camera {window.camera} was switched off meanwhile")
         except (InferenceError, RequestRefused) as error:
             self._requests.fail(asked, error)
+            return True
+        if not self._is_still_wanted(window.camera):
+            off = RequestRefused(f"camera {window.camera} was switched off meanwhile")
+            self._requests.fail(asked, off)
             return True
         if asked.request.publish:
             # No rule is judged by it: who asks to see something makes no alert.
