@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from daemon import __version__
+from daemon.cli_backtest import backtest
 from daemon.cli_memory import events, why
+from daemon.cli_scene import scene_record
 from daemon.config import Config, ConfigError, load_config
 from pipelines.errors import SmolwatchError
 
@@ -40,6 +42,8 @@ scene_app = typer.Typer(help="Procedural scenes: cameras that need no hardware."
 app.add_typer(scene_app, name="scene", no_args_is_help=True)
 app.command()(why)
 app.command()(events)
+app.command()(backtest)
+scene_app.command("record")(scene_record)
 
 bench_app = typer.Typer(help="Measurements on this machine.")
 app.add_typer(bench_app, name="bench", no_args_is_help=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import cv2
@@ -75,6 +75,7 @@ class CaptureWorker:
         self._epoch = -1
         self._seq = -1
         self._opened_s = 0.0
+        self._ended = False  # the last connection, cleanly: a file was over
         self._sound = False  # whether a sound picture came over this connection
         self._newest_s = 0.0  # of the newest sound picture of this connection
         self._newest_pts_s: float | None = None
@@ -107,19 +108,28 @@ class CaptureWorker:
 
         Raises `SourceError`.
         """
+        self._ended = False
+        for _ in self.steps(stop):
+            pass
+        return self._ended
+
+    def steps(self, stop: threading.Event) -> Iterator[Picture]:
+        """`run_once`, giving way after each picture: what came, masked, and was admitted."""
         try:
             self._source.open()
             self._connected()
             while not stop.is_set():
                 picture = self._source.read(self._read_interval_s(), stop)
                 if not self._enabled:
-                    return False
+                    return
                 if picture is None:
                     break
-                self._admit(self._masked(picture))
+                picture = self._masked(picture)
+                self._admit(picture)
+                yield picture
             if not stop.is_set():
                 self._vitals.ended(self._clock.monotonic_s())
-            return not stop.is_set()
+            self._ended = not stop.is_set()
         finally:
             self._source.close()
 

@@ -192,7 +192,7 @@ class RuleBook:
             if self._lacks_words(name, found):
                 rule = self._rules[name]
                 self._states[name] = incidents.add_words(self._states[name], observation.end_s)
-                update = Decision("rule_update", found, self._score(rule, observation))
+                update = Decision("rule_update", found, self.score_of(name, observation))
                 events.append(self._event(rule, update, observation, observation.description))
         return tuple(events)
 
@@ -218,8 +218,12 @@ class RuleBook:
                 events.append(self._event(rule, decision, about, reason))
         return tuple(events)
 
-    def _score(self, rule: Rule, observation: Observation) -> float | None:
-        """How true the rule's condition is of a window, where that is one number."""
+    def score_of(self, name: str, observation: Observation) -> float | None:
+        """How true a rule's condition is of a window that was just judged; None if not known.
+
+        Of a sequence it is that of its last step. Raises `KeyError`.
+        """
+        rule = self._rules[name]
         facts = Facts(observation.answers, observation.description, self.open_incidents.keys())
         if isinstance(rule.condition, Sequence):
             return last_score(rule, facts).point
