@@ -14,6 +14,7 @@ import structlog
 
 from daemon import __version__
 from daemon.announce import camera_state, first_messages, inventory
+from daemon.ask_back import asking
 from daemon.config import Config
 from daemon.control import ControlServer
 from daemon.eventlog import EventLog
@@ -217,7 +218,9 @@ def build_app(
     switches = Switches(settings, switched, clock, tell_state)
     switches.restore()
     judged = {name: [rule.name for rule in config.rules_for(name)] for name in config.cameras}
-    server = ControlServer(control, answers(store, judged)) if control is not None else None
+    asked = asking(requests, list(cameras), recordings)
+    told = {**answers(store, judged), "ask": asked}
+    server = ControlServer(control, told) if control is not None else None
     lookout = Lookout(store, captures, scheduler, clock) if store is not None else None
     home = _home_assistant(config, topics)
     publisher = Publisher(outbox, mqtt, clock, home=home) if outbox is not None and mqtt else None
@@ -239,7 +242,7 @@ def _trouble(
 
     def told() -> str | None:
         if not scheduler.is_enabled(name):
-            return "it is switched off: switch it on first"
+            return f"it is switched off, over MQTT or by cameras.{name}.enabled: switch it on first"
         return capture.health().message
 
     return told

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from daemon import __version__
+from daemon.cli_ask import ask as ask_back
 from daemon.cli_backtest import backtest
 from daemon.cli_memory import events, why
 from daemon.cli_scene import scene_record
@@ -44,6 +45,7 @@ app.command()(why)
 app.command()(events)
 app.command()(backtest)
 scene_app.command("record")(scene_record)
+app.command("ask")(ask_back)
 
 bench_app = typer.Typer(help="Measurements on this machine.")
 app.add_typer(bench_app, name="bench", no_args_is_help=True)

@@ -44,9 +44,9 @@ def why(
     as_json: Annotated[bool, typer.Option("--json", help="as it is stored")] = False,
 ) -> None:
     """Say what was asked at a moment, what came out, and what held a rule back."""
-    with _told_errors():
+    with told_errors():
         request = {"op": "why", "camera": camera, "rule": rule, "at": moment(at, time.time())}
-        for told in ask(_socket(config, socket), request):
+        for told in ask(socket_path(config, socket), request):
             for line in [json.dumps(told)] if as_json else why_lines(told, rule):
                 typer.echo(line)
 
@@ -65,8 +65,8 @@ def events(
     as_csv: Annotated[bool, typer.Option("--csv", help="comma-separated, with a header")] = False,
 ) -> None:
     """List events, oldest first; search them, follow them, or export them."""
-    with _told_errors():
-        path = _socket(config, socket)
+    with told_errors():
+        path = socket_path(config, socket)
         request: dict[str, Any] = {
             "op": "events", "camera": camera, "rule": rule, "search": search, "limit": limit,
             "since": None if since is None else moment(since, time.time()),
@@ -89,7 +89,7 @@ def _followed(path: Path, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 @contextmanager
-def _told_errors() -> Iterator[None]:
+def told_errors() -> Iterator[None]:
     """Errors that are meant for people end the command with code 1, Ctrl+C ends it quietly."""
     try:
         yield
@@ -100,7 +100,8 @@ def _told_errors() -> Iterator[None]:
         raise typer.Exit(130) from None
 
 
-def _socket(config: Path | None, socket: Path | None) -> Path:
+def socket_path(config: Path | None, socket: Path | None) -> Path:
+    """The socket that is named, or that the configuration names, or the usual one."""
     if socket is None and config is not None:
         socket = load_config(config, os.environ).control.path
     return client_path(socket, os.environ)

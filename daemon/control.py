@@ -2,8 +2,9 @@
 
 Knows sockets and JSON lines; what is asked is answered elsewhere (`daemon.questions`). A request
 is one line, its answer any number of lines, the last of which is `{"end": ...}` or
-`{"error": ...}`; then the connection is over. One thread answers one after the other, and who is
-slow is left: nobody can hold more than a socket for two seconds.
+`{"error": ...}`; then the connection is over. `MOST_AT_ONCE` are answered beside each other: more
+than there can be questions to the model (`pipelines.requests`), so quick answers never wait for
+slow ones. Who is slow to ask or to read is left after two seconds.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,7 +32,8 @@ MODE: Final = 0o660
 POLL_S: Final = 0.25
 PATIENCE_S: Final = 2.0
 REQUEST_BYTES: Final = 65_536
-ANSWER_S: Final = 30.0  # for the one who asks: another's answer may come first
+MOST_AT_ONCE: Final = 16
+ANSWER_S: Final = 30.0  # for the one who asks: the longest silence before or within an answer
 SYSTEM_SOCKET: Final = Path("/run/smolwatch/control.sock")
 
 
@@ -47,14 +50,17 @@ class ControlServer:
 
     def run(self, stop: threading.Event) -> None:
         """Answer until `stop`. Raises `ControlError` where it cannot listen."""
-        with self._listening() as listener:
+        running: set[Future[None]] = set()
+        with self._listening() as listener, ThreadPoolExecutor(MOST_AT_ONCE, "control") as pool:
             while not stop.is_set():
+                for over in [answer for answer in running if answer.done()]:
+                    running.remove(over)
+                    over.result()  # what nobody foresaw ends the daemon, as in any of its threads
                 try:
                     client, _ = listener.accept()
                 except TimeoutError:
                     continue
-                with client, contextlib.suppress(OSError):  # gone or too slow: its own affair
-                    self._answer(client)
+                running.add(pool.submit(self._serve, client))
 
     @contextlib.contextmanager
     def _listening(self) -> Iterator[socket.socket]:
@@ -81,12 +87,21 @@ class ControlServer:
             with contextlib.suppress(OSError):
                 self._path.unlink()
 
-    def _answer(self, client: socket.socket) -> None:
-        lines = [json.dumps(line, ensure_ascii=False) for line in self._lines(_request(client))]
-        client.settimeout(PATIENCE_S)
-        client.sendall("".join(f"{line}\n" for line in lines).encode())
+    def _serve(self, client: socket.socket) -> None:
+        with client, contextlib.suppress(OSError):  # gone or too slow: its own affair
+            self._answer(client)
 
-    def _lines(self, line: bytes) -> Iterator[Json]:
+    def _answer(self, client: socket.socket) -> None:
+        """Send line by line, so that an answer that takes long is known to be under way."""
+        left_s = PATIENCE_S  # for all of its reading
+        with contextlib.closing(self._lines(_request(client))) as lines:
+            for line in lines:
+                began_s = time.monotonic()
+                client.settimeout(max(0.01, left_s))
+                client.sendall(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+                left_s -= time.monotonic() - began_s
+
+    def _lines(self, line: bytes) -> Generator[Json, None, None]:
         try:
             if len(line) > REQUEST_BYTES:
                 raise ControlError("the request is longer than 64 KiB")
@@ -126,6 +141,11 @@ def ask(path: Path, request: Json) -> Iterator[Json]:
             raise ControlError(
                 f"no smolwatch answers at {path}: is it running (systemctl status smolwatch)? "
                 "Another place is named with --socket"
+            ) from error
+        except TimeoutError as error:
+            raise ControlError(
+                f"{path}: the daemon said nothing for {ANSWER_S:.0f} s: look into its log "
+                "(journalctl -u smolwatch)"
             ) from error
         except OSError as error:
             raise ControlError(f"{path}: {error.strerror or error}") from error

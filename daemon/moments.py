@@ -1,4 +1,4 @@
-"""Which moment does somebody mean?
+"""Which moment, or which span of time, does somebody mean?
 
 Knows no command: `14:02`, `2026-11-22 14:02:30`, ISO 8601 with a zone, or `7d`, `24h`, `5m` ago.
 """
@@ -13,11 +13,20 @@ from pipelines.errors import SmolwatchError
 
 _AGO: Final = re.compile(r"-?(\d{1,6})\s*([smhd])(?: ago)?")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_SPAN: Final = re.compile(r"(\d{1,6}(?:\.\d+)?)\s*([smhd]?)")
 _CLOCK: Final = re.compile(r"([01]?\d|2[0-3]):[0-5]\d(:[0-5]\d)?")
 
 
 class UnknownMoment(SmolwatchError):
     """No time can be read in it."""
+
+
+def seconds(text: str) -> float:
+    """How long `20s`, `1.5m` or `20` (seconds) is. Raises `UnknownMoment`."""
+    span = _SPAN.fullmatch(text.strip())
+    if span is None:
+        raise UnknownMoment(f"'{text}' is no span of time; expected 20s, 5m or 1h")
+    return float(span[1]) * _SECONDS[span[2] or "s"]
 
 
 def moment(text: str, now: float, zone: tzinfo | None = None) -> float:
