@@ -191,7 +191,7 @@ def build_app(
         clock.monotonic_s(),
     )
     topics = Topics(config.mqtt.base_topic if config.mqtt else "smolwatch")
-    outbox = Outbox(clock) if mqtt is not None else None
+    outbox = Outbox(clock, store) if mqtt is not None else None
     event_log = EventLog(config.log.events) if config.log.events else None
     sink = EventSink(clock, topics, event_log, outbox, store)
     watches = {name: _watch(config, name, settings.of(name), zones[name]) for name in cameras}
@@ -227,8 +227,7 @@ def build_app(
     watched = Watched(captures, rings, scheduler, inference)
     reporter = Reporter(topics, outbox, publisher, watched, clock)
     if outbox is not None:
-        for message in first_messages(config, topics, model, watches, settings, clock):
-            outbox.put(message)
+        outbox.put_all(first_messages(config, topics, model, watches, settings, clock))
     return App(
         config, clock, Workers(), sources, captures, scheduler, inference, requests, publisher,
         event_log, reporter, store, lookout, server, media, switches,

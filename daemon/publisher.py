@@ -1,35 +1,26 @@
-"""How do messages get from the outbox to the broker?
+"""How is there always a link to the broker, and when is it given up?
 
-Knows no event: it keeps one link alive, sends in order, and forgets only what was acknowledged.
+Knows no message: what goes over a link is `daemon.delivery`'s. This is the thread, with its waits.
 """
 
 from __future__ import annotations
 
-import statistics
 import threading
-from collections import deque
 
 import structlog
 from paho.mqtt.enums import MQTTProtocolVersion
-from paho.mqtt.reasoncodes import ReasonCode
 
+from daemon.delivery import Delivery
 from daemon.mqtt.client import Link
 from daemon.mqtt.homeassistant import HomeAssistant
-from daemon.mqtt.link_events import (
-    Accepted,
-    Acknowledged,
-    Arrived,
-    Ended,
-    LinkEvent,
-    Subscribed,
-)
+from daemon.mqtt.link_events import Accepted, Ended, LinkEvent
 from daemon.mqtt.options import MqttOptions
-from daemon.mqtt.payloads import Message, bridge_state
+from daemon.mqtt.payloads import bridge_state
 from daemon.mqtt.reasons import MQTT5, MQTT311, Problem, next_protocol
 from daemon.mqtt.records import Protocol, PublisherHealth
 from daemon.mqtt.retry import Retry
 from daemon.mqtt.topics import Topics
-from daemon.outbox import IN_FLIGHT, Outbox, Queued
+from daemon.outbox import Outbox
 from pipelines.clock import Clock
 
 log = structlog.get_logger(__name__)
@@ -38,7 +29,6 @@ POLL_S = 0.2  # the longest a stop goes unnoticed; news wakes the thread at once
 ACCEPT_S = 10.0  # for name, socket and the answer to CONNECT together
 FLUSH_S = 2.0  # what a stop may cost, of the five seconds that a service has to end
 GOODBYE_S = 0.5
-_FAILURE = 0x80  # MQTT 5, 2.4: reason codes from here on are refusals
 _PROTOCOLS: dict[MQTTProtocolVersion, Protocol] = {MQTT5: "5", MQTT311: "3.1.1"}
 
 
@@ -61,7 +51,7 @@ class Publisher:
         self._options = options
         self._clock = clock
         self._retry = retry or Retry()
-        self._home = home
+        self._delivery = Delivery(outbox, options, clock, home)
         self._topics = Topics(options.base_topic)
         self._tls = options.tls_context()
         self._protocol = MQTT5 if options.protocol == "auto" else MQTT311
@@ -69,13 +59,6 @@ class Publisher:
         self._problem: Problem | None = None
         self._connected = False
         self._connected_s = 0.0
-        self._window = 0  # how many may be in flight; 0 until the broker has accepted us
-        self._first: deque[Message] = deque()  # goes out before anything of the outbox
-        self._in_flight: dict[int, Queued | Message] = {}  # by paho's message id
-        self._subscribing: dict[int, str] = {}  # topics, by paho's message id
-        self._published = self._refused = 0
-        self._refused_topics: set[str] = set()
-        self._publish_ms: deque[float] = deque(maxlen=100)
         self._heartbeat_s = clock.monotonic_s()
 
     def run(self, stop: threading.Event) -> None:
@@ -95,18 +78,20 @@ class Publisher:
     def health(self) -> PublisherHealth:
         """How it does, from any thread."""
         stats = self._outbox.stats()
-        delays = list(self._publish_ms)
         return PublisherHealth(
             connected=self._connected,
             protocol=None if self._worked is None else _PROTOCOLS[self._worked],
             problem=None if self._problem is None else self._problem.message,
             pending=stats.pending,
             oldest_s=stats.oldest_s,
-            published=self._published,
-            refused=self._refused,
+            published=self._delivery.published,
+            refused=self._delivery.refused,
             dropped=sum(stats.dropped.values()),
             dropped_alerts=stats.dropped["alert"],
-            publish_ms_p50=statistics.median(delays) if delays else None,
+            dead_letters=stats.dead_letters,
+            in_memory=stats.in_memory,
+            on_disk=stats.on_disk,
+            publish_ms_p50=self._delivery.publish_ms_p50,
             heartbeat_s=self._heartbeat_s,
         )
 
@@ -125,10 +110,7 @@ class Publisher:
             self._say_goodbye(link)
         link.close(0.0 if end else GOODBYE_S)
         self._connected = False
-        self._window = 0
-        self._in_flight.clear()
-        self._subscribing.clear()
-        self._outbox.release()
+        self._delivery.end(hung_up=end is not None and end.accepted)
         return end
 
     def _step(self, link: Link) -> Ended | None:
@@ -136,39 +118,24 @@ class Publisher:
         self._heartbeat_s = self._clock.monotonic_s()
         self._outbox.changed.wait(POLL_S)
         self._outbox.changed.clear()
+        events: list[LinkEvent] = []
         for event in link.events():
-            if isinstance(event, Ended):
-                return event
-            self._take(event, link)
-        self._tend_home(link)
-        while len(self._in_flight) < self._window:
-            due = self._first.popleft() if self._first else self._outbox.next()
-            if due is None:
-                break
-            message = due.message if isinstance(due, Queued) else due
-            self._in_flight[link.send(message)] = due
+            if isinstance(event, Accepted):
+                self._take_accepted(event, link)
+            else:
+                events.append(event)
+        self._delivery.hear(events)
+        if events and isinstance(events[-1], Ended):
+            return events[-1]
+        self._delivery.fill(link)
         return None
-
-    def _take(self, event: LinkEvent, link: Link) -> None:
-        if isinstance(event, Accepted):
-            self._take_accepted(event, link)
-        elif isinstance(event, Acknowledged):
-            self._take_acknowledged(event)
-        elif isinstance(event, Subscribed):
-            self._take_subscribed(event)
-        elif isinstance(event, Arrived) and self._home is not None:
-            self._first.extend(self._home.hear(event, self._clock.monotonic_s()))
 
     def _take_accepted(self, event: Accepted, link: Link) -> None:
         self._connected = True
         self._connected_s = self._clock.monotonic_s()
         self._worked = self._protocol
         self._problem = None
-        self._window = min(IN_FLIGHT, event.receive_maximum)
-        if self._home is not None:  # before we announce: the broker keeps one message a topic
-            for topic in self._home.connected(self._connected_s):
-                self._subscribing[link.subscribe(topic)] = topic
-        self._first = deque((bridge_state(self._topics, online=True), *self._all_retained()))
+        self._delivery.begin(event, link)
         log.info(
             "mqtt.connected",
             broker=self._options.broker,
@@ -176,66 +143,15 @@ class Publisher:
             pending=self._outbox.stats().pending,
         )
 
-    def _all_retained(self) -> tuple[Message, ...]:
-        """Discovery before the states that it tells of."""
-        announced = self._home.messages() if self._home is not None else ()
-        return (*announced, *self._outbox.retained())
-
-    def _tend_home(self, link: Link) -> None:
-        """What Home Assistant is due by now."""
-        if self._home is None or not self._connected:
-            return
-        now_s = self._clock.monotonic_s()
-        if self._home.learned(now_s):
-            link.unsubscribe(self._home.kept_topics)
-        if self._home.answer_due(now_s):
-            self._first.extend(self._all_retained())
-
-    def _take_subscribed(self, event: Subscribed) -> None:
-        topic = self._subscribing.pop(event.mid, "")
-        if event.reason.value >= _FAILURE:
-            self._log_refusal("mqtt.subscribe_refused", topic, event.reason, f"read {topic}")
-
-    def _take_acknowledged(self, event: Acknowledged) -> None:
-        sent = self._in_flight.pop(event.mid, None)
-        if sent is None:
-            return
-        message = sent.message if isinstance(sent, Queued) else sent
-        if event.reason.value >= _FAILURE:
-            self._refused += 1
-            if message.topic not in self._refused_topics:
-                self._refused_topics.add(message.topic)
-                base = f"{self._options.base_topic}/"
-                where = f"{base}#" if message.topic.startswith(base) else message.topic
-                self._log_refusal(
-                    "mqtt.publish_refused", message.topic, event.reason, f"write to {where}"
-                )
-            if isinstance(sent, Queued):
-                self._outbox.refuse(sent.id)
-            return
-        self._refused_topics.discard(message.topic)
-        if isinstance(sent, Queued):
-            self._published += 1
-            self._publish_ms.append((self._clock.monotonic_s() - sent.put_s) * 1000)
-            self._outbox.acknowledge(sent.id)
-
-    def _log_refusal(self, event: str, topic: str, reason: ReasonCode, right: str) -> None:
-        who = f"user {self._options.username!r}"
-        hint = f"let {who} {right} in the broker's access list"
-        log.error(event, topic=topic, reason=str(reason), hint=hint)
-
     def _say_goodbye(self, link: Link) -> None:
         """Send what is left, for a bounded time, then `offline` and no more."""
         deadline_s = self._clock.monotonic_s() + FLUSH_S
-        while self._first or self._outbox.stats().pending:
+        while not self._delivery.is_done:
             if self._clock.monotonic_s() > deadline_s or self._step(link) is not None:
                 break
-        self._window = 0
-        offline = bridge_state(self._topics, online=False)
-        mid = link.send(offline)
-        self._in_flight[mid] = offline
+        mid = self._delivery.stop(link)
         deadline_s = self._clock.monotonic_s() + GOODBYE_S
-        while mid in self._in_flight and self._clock.monotonic_s() < deadline_s:
+        while self._delivery.is_unanswered(mid) and self._clock.monotonic_s() < deadline_s:
             if self._step(link) is not None:
                 break
         pending = self._outbox.stats().pending

@@ -6,6 +6,8 @@ lines in the log out.
 
 from __future__ import annotations
 
+from functools import partial
+
 from daemon.eventlog import EventLog
 from daemon.mqtt.payloads import event_content, event_messages
 from daemon.mqtt.topics import Topics
@@ -36,14 +38,20 @@ class EventSink:
         self._store = store
 
     def publish(self, outcome: Outcome) -> None:
-        """Tell everyone. The store first: an event that was told must be known after a crash."""
+        """Tell everyone. What is told and what is known of it are written down as one."""
         now_s = self._clock.monotonic_s()
         contents = [event_content(e, (now_s - e.captured_s) * 1000) for e in outcome.events]
-        if self._store is not None:
+        messages = [
+            message
+            for event, content in zip(outcome.events, contents, strict=True)
+            for message in event_messages(self._topics, event, content)
+        ]
+        if self._outbox is not None and messages:
+            store = self._store
+            record = partial(store.record, outcome, contents) if store is not None else None
+            self._outbox.put_all(messages, record)
+        elif self._store is not None:
             self._store.record(outcome, contents)
-        for event, content in zip(outcome.events, contents, strict=True):
-            if self._outbox is not None:
-                for message in event_messages(self._topics, event, content):
-                    self._outbox.put(message)
+        for content in contents:
             if self._log is not None:
                 self._log.append(content)

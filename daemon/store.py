@@ -19,11 +19,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import structlog
 
-from daemon.store_file import is_damage, open_writer, set_aside
+from daemon.disk_reserve import DiskReserve
+from daemon.store_file import is_damage, is_full, open_anew, open_writer
 from daemon.store_pruning import delete_old, delete_oldest, shrink, used_bytes
 from daemon.store_rows import Content, Rows
 from pipelines.clock import Clock
@@ -32,6 +33,7 @@ from pipelines.types import Outcome
 __all__ = ["Limits", "Store"]
 
 log = structlog.get_logger(__name__)
+T = TypeVar("T")
 
 KEEP_EVERY_S: Final = 5.0
 _PAUSE_S: Final = 0.02  # between steps, for those who wait for the lock
@@ -50,32 +52,79 @@ class Store:
 
     A write that fails is counted in `lost` and logged once, as is the end of it: whoever watches
     wants the alert, stored or not. A file found damaged while running is set aside at once.
+    On a full disk the `reserve` is given up for what must be stored, and nothing else is.
     Raises `StoreError` where the file cannot be opened.
     """
 
-    def __init__(self, path: Path, limits: Limits, clock: Clock) -> None:
+    def __init__(
+        self, path: Path, limits: Limits, clock: Clock, reserve: DiskReserve | None = None
+    ) -> None:
         self.path = path
         self.lost = 0
         self._limits = limits
         self._clock = clock
+        self._reserve = reserve
         self._lock = threading.Lock()
         self._failing = False
         self._connection = open_writer(path)
         self._rows = Rows(self._connection)
 
-    def record(self, told: Outcome, contents: Sequence[Content]) -> bool:
+    def record(
+        self,
+        told: Outcome,
+        contents: Sequence[Content],
+        also: Callable[[sqlite3.Connection], object] | None = None,
+    ) -> bool:
         """Write down one look, with its events as they are published; whether that worked.
 
         With an event in it, it is on the disk when this returns; without, the newest few seconds
-        may be lost when the power is.
+        may be lost when the power is. `also` is done in the same transaction.
         """
         at = self._clock.wall_time()
-        return self._write(lambda: self._rows.record(told, contents, at), durable=bool(told.events))
+
+        def write(connection: sqlite3.Connection) -> bool:
+            self._rows.record(told, contents, at)
+            if also is not None:
+                also(connection)
+            return True
+
+        return bool(self.write(write, durable=bool(told.events), spare=not told.events))
+
+    def write(
+        self, work: Callable[[sqlite3.Connection], T], *, durable: bool, spare: bool = False
+    ) -> T | None:
+        """Do something in one transaction; None if that failed.
+
+        `durable`: it is on the disk when this returns. `spare`: a disk that is nearly full has no
+        room for it.
+        """
+        with self._lock:
+            if spare and self._reserve is not None and self._reserve.released:
+                self.lost += 1
+                return None
+            try:
+                done = self._tried(work, durable=durable, spare=spare)
+            except sqlite3.Error as error:
+                self._failed(error)
+                return None
+        if self._failing:
+            self._failing = False
+            log.warning("store.recovered", path=str(self.path), lost=self.lost)
+        return done
+
+    def read(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
+        """Ask something on the connection that writes; None if that failed."""
+        with self._lock:
+            try:
+                return work(self._connection)
+            except sqlite3.Error as error:
+                self._failed(error)
+                return None
 
     def close_others(self, still_open: Sequence[str], at: float) -> None:
         """Close the incidents that no rule goes on with: of rules and cameras that are gone."""
-        self._write(
-            lambda: self._connection.execute(
+        self.write(
+            lambda c: c.execute(
                 "UPDATE incidents SET closed = ? WHERE closed IS NULL"
                 " AND incident_id NOT IN (SELECT value FROM json_each(?))",
                 (at, json.dumps(list(still_open))),
@@ -85,43 +134,37 @@ class Store:
 
     def span(self, camera: str, cause: str, detail: str, since: float, until: float) -> int | None:
         """Begin a stretch without windows; its number for `lengthen`."""
-        row: list[int | None] = [None]
-
-        def insert() -> None:
-            row[0] = self._connection.execute(
-                "INSERT INTO spans (camera, cause, detail, started, ended, windows)"
-                " VALUES (?, ?, ?, ?, ?, 0)",
-                (camera, cause, detail, since, until),
-            ).lastrowid
-
-        self._write(insert, durable=False)
-        return row[0]
+        return self.write(
+            lambda c: (
+                c.execute(
+                    "INSERT INTO spans (camera, cause, detail, started, ended, windows)"
+                    " VALUES (?, ?, ?, ?, ?, 0)",
+                    (camera, cause, detail, since, until),
+                ).lastrowid
+            ),
+            durable=False,
+            spare=True,
+        )
 
     def lengthen(self, span: int, until: float, windows: int) -> None:
         """A stretch goes on until then, and holds so many windows that were not run."""
-        self._write(
-            lambda: self._connection.execute(
+        self.write(
+            lambda c: c.execute(
                 "UPDATE spans SET ended = ?, windows = ? WHERE id = ?", (until, windows, span)
             ),
             durable=False,
+            spare=True,
         )
 
     def remember(self, key: str, value: str, *, durable: bool = True) -> None:
         """Keep a switch, or what else is to outlive the process."""
-        self._write(
-            lambda: self._rows.remember(key, value, self._clock.wall_time()), durable=durable
-        )
+        at = self._clock.wall_time()
+        self.write(lambda _: self._rows.remember(key, value, at), durable=durable)
 
     def recall(self, key: str) -> tuple[str, float] | None:
         """What was remembered, and when; None for what never was."""
-        with self._lock:
-            try:
-                row = self._connection.execute(
-                    "SELECT value, at FROM runtime WHERE key = ?", (key,)
-                ).fetchone()
-            except sqlite3.Error as error:
-                self._failed(error)
-                return None
+        find = "SELECT value, at FROM runtime WHERE key = ?"
+        row = self.read(lambda c: c.execute(find, (key,)).fetchone())
         return None if row is None else (str(row[0]), float(row[1]))
 
     def keep(self, stop: threading.Event) -> None:
@@ -130,20 +173,23 @@ class Store:
             while self.prune_step() and not self._clock.wait(stop, _PAUSE_S):
                 pass
             self.checkpoint()
+            if self._reserve is not None:
+                with self._lock:
+                    self._reserve.restore()
             self._clock.wait(stop, KEEP_EVERY_S)
 
     def prune_step(self) -> bool:
         """Delete a little; whether there was something to delete."""
-        gone = [0]
 
-        def prune() -> None:
-            before = self._clock.wall_time() - self._limits.max_age_s
-            gone[0] = delete_old(self._connection, before)
-            if not gone[0] and used_bytes(self._connection) > self._limits.max_bytes:
-                gone[0] = delete_oldest(self._connection)
+        def prune(connection: sqlite3.Connection) -> int:
+            gone = delete_old(connection, self._clock.wall_time() - self._limits.max_age_s)
+            if not gone and used_bytes(connection) > self._limits.max_bytes:
+                gone = delete_oldest(connection)
+            return gone
 
-        self._write(prune, durable=False)
-        return gone[0] > 0 or self._shrink()
+        return bool(self.write(prune, durable=False)) or bool(
+            self.read(lambda connection: shrink(connection, self._limits.max_bytes))
+        )
 
     def checkpoint(self) -> None:
         """Copy the log into the file. On a connection of its own, so that nobody waits for it."""
@@ -168,18 +214,16 @@ class Store:
 
     # Below: with the lock held.
 
-    def _write(self, write: Callable[[], object], *, durable: bool) -> bool:
-        with self._lock:
-            try:
-                with self._transaction(durable=durable):
-                    write()
-            except sqlite3.Error as error:
-                self._failed(error)
-                return False
-        if self._failing:
-            self._failing = False
-            log.warning("store.recovered", path=str(self.path), lost=self.lost)
-        return True
+    def _tried(self, work: Callable[[sqlite3.Connection], T], *, durable: bool, spare: bool) -> T:
+        try:
+            with self._transaction(durable=durable):
+                return work(self._connection)
+        except sqlite3.Error as error:
+            room = self._reserve
+            if spare or room is None or not is_full(error) or not room.release():
+                raise
+        with self._transaction(durable=durable):
+            return work(self._connection)
 
     @contextmanager
     def _transaction(self, *, durable: bool) -> Iterator[None]:
@@ -198,8 +242,7 @@ class Store:
         self.lost += 1
         if is_damage(error):
             self._connection.close()
-            set_aside(self.path)
-            self._connection = open_writer(self.path)
+            self._connection = open_anew(self.path)
             self._rows = Rows(self._connection)
         elif not self._failing:
             self._failing = True
@@ -209,11 +252,3 @@ class Store:
                 error=str(error),
                 hint="events are still published; free disk space, or make store.path writable",
             )
-
-    def _shrink(self) -> bool:
-        with self._lock:
-            try:
-                return shrink(self._connection, self._limits.max_bytes)
-            except sqlite3.Error as error:
-                self._failed(error)
-                return False

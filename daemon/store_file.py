@@ -13,6 +13,7 @@ from typing import Final
 
 import structlog
 
+from daemon.outbox_rows import rescue
 from daemon.store_schema import MIGRATIONS, migrate
 from pipelines.errors import SmolwatchError
 
@@ -21,6 +22,8 @@ log = structlog.get_logger(__name__)
 BUSY_S: Final = 2.0  # another process may hold the file: a backup, somebody with a shell
 _CHECKED_BYTES: Final = 64_000_000  # a whole check of more than this would delay the start
 _DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+
+_FULL: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
 
 
 class StoreError(SmolwatchError):
@@ -40,11 +43,23 @@ def open_writer(path: Path) -> sqlite3.Connection:
                 f"{path}: the store cannot be opened ({error}): make its folder writable for the "
                 "user that smolwatch runs as, free disk space, or name another place in store.path"
             ) from error
-    set_aside(path)
+    return open_anew(path)
+
+
+def open_anew(path: Path) -> sqlite3.Connection:
+    """Set a damaged file aside and begin another, with the messages that can be rescued.
+
+    Raises `StoreError`.
+    """
+    aside = set_aside(path)
     try:
-        return _opened(path)
+        connection = _opened(path)
     except sqlite3.Error as error:
         raise StoreError(f"{path}: no new store could be begun ({error})") from error
+    rescued = rescue(aside, connection)
+    if rescued:
+        log.warning("store.rescued", messages=rescued, hint="those that waited for the broker")
+    return connection
 
 
 def open_reader(path: Path) -> sqlite3.Connection:
@@ -58,6 +73,12 @@ def is_damage(error: sqlite3.Error) -> bool:
     """Whether the file itself is broken, rather than locked, full or forbidden."""
     code = getattr(error, "sqlite_errorcode", None)
     return code is not None and code & 0xFF in _DAMAGED
+
+
+def is_full(error: sqlite3.Error) -> bool:
+    """Whether the disk takes no more. Its log, mapped into memory, says so in other words."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in _FULL
 
 
 def set_aside(path: Path) -> Path:

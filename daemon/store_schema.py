@@ -78,8 +78,59 @@ CREATE INDEX events_by_description ON events (description) WHERE description IS 
 CREATE TABLE runtime (key TEXT PRIMARY KEY, value TEXT NOT NULL, at REAL NOT NULL) WITHOUT ROWID;
 """
 
+# What waits for the broker, what it would not have, what it keeps, and what it was told last. Ids
+# are one sequence over all four. Times are Unix seconds that no setting of the clock moves while
+# the daemon runs.
+_OUTBOX: Final = """
+CREATE TABLE outbox (
+  id INTEGER PRIMARY KEY,
+  rank INTEGER NOT NULL,                        -- 0 alert, 1 state, 2 description: who goes first
+  topic TEXT NOT NULL,
+  payload BLOB NOT NULL,
+  qos INTEGER NOT NULL,
+  retain INTEGER NOT NULL,
+  correlation BLOB,
+  at REAL NOT NULL,
+  expires REAL,                                 -- never for an alert
+  tries INTEGER NOT NULL                        -- how often it was refused
+);
+CREATE INDEX outbox_by_rank ON outbox (rank, id);
+CREATE INDEX outbox_by_end ON outbox (expires) WHERE expires IS NOT NULL;
+CREATE INDEX outbox_by_topic ON outbox (topic);
+CREATE INDEX outbox_tried ON outbox (id) WHERE tries > 0;
+CREATE TABLE dead_letters (
+  id INTEGER PRIMARY KEY,
+  rank INTEGER NOT NULL,
+  topic TEXT NOT NULL,
+  payload BLOB NOT NULL,
+  qos INTEGER NOT NULL,
+  retain INTEGER NOT NULL,
+  correlation BLOB,
+  at REAL NOT NULL,
+  expires REAL,
+  tries INTEGER NOT NULL,
+  reason TEXT NOT NULL,                         -- in words
+  code INTEGER,                                 -- MQTT 5's, where the broker gave one
+  refused REAL NOT NULL,
+  again REAL                                    -- when it is tried; null: when somebody says so
+);
+CREATE INDEX dead_letters_by_topic ON dead_letters (topic);
+CREATE TABLE retained (
+  topic TEXT PRIMARY KEY,
+  id INTEGER NOT NULL,
+  payload BLOB NOT NULL,
+  qos INTEGER NOT NULL
+);
+CREATE TABLE sent (                             -- the newest alerts that the broker has accepted
+  id INTEGER PRIMARY KEY,
+  topic TEXT NOT NULL,
+  payload BLOB NOT NULL,
+  at REAL NOT NULL                              -- when that was
+);
+"""
+
 # Number n brings a file from user_version n to n + 1.
-MIGRATIONS: Final[tuple[str, ...]] = (_FIRST,)
+MIGRATIONS: Final[tuple[str, ...]] = (_FIRST, _OUTBOX)
 
 
 def migrate(connection: sqlite3.Connection) -> int:

@@ -6,6 +6,7 @@ so that nothing is left over in paho: its queue forgets, ours does not.
 
 from __future__ import annotations
 
+import math
 import queue
 import socket
 import ssl
@@ -91,14 +92,16 @@ class Link:
             except queue.Empty:
                 return
 
-    def send(self, message: Message) -> int:
+    def send(self, message: Message, left_s: float | None = None) -> int:
         """Hand a message to the network thread; its `Acknowledged` carries the returned mid.
 
-        If the link has just ended there will be none, but an `Ended`.
+        `left_s`: after so many seconds the broker may forget it (MQTT 5). If the link has just
+        ended there will be no answer, but an `Ended`.
         """
         info = self._client.publish(
-            message.topic, message.payload, message.qos, message.retain, self._properties(message)
-        )
+            message.topic, message.payload, message.qos, message.retain,
+            self._properties(message, left_s),
+        )  # fmt: skip
         return info.mid
 
     def subscribe(self, topic: str) -> int:
@@ -155,11 +158,14 @@ class Link:
         client.when_over = self._when_over
         return client
 
-    def _properties(self, message: Message) -> Properties | None:
-        if message.correlation is None or self._client.protocol != MQTTProtocolVersion.MQTTv5:
+    def _properties(self, message: Message, left_s: float | None) -> Properties | None:
+        if self._client.protocol != MQTTProtocolVersion.MQTTv5:
             return None
-        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-        properties.CorrelationData = message.correlation
+        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho's
+        if message.correlation is not None:
+            properties.CorrelationData = message.correlation
+        if left_s is not None:
+            properties.MessageExpiryInterval = max(1, math.ceil(left_s))
         return properties
 
     def _tell(self, event: LinkEvent) -> None:
@@ -183,7 +189,8 @@ class Link:
             self._problem = connect_refused(reason, self._options.broker)
         else:
             self._accepted = True
-            self._tell(Accepted(getattr(properties, "ReceiveMaximum", _RECEIVE_MAXIMUM)))
+            window = getattr(properties, "ReceiveMaximum", _RECEIVE_MAXIMUM)
+            self._tell(Accepted(window, getattr(properties, "MaximumPacketSize", None)))
 
     def _on_connect_fail(self, client: paho.Client, _userdata: object) -> None:
         error = sys.exception()  # paho calls this from its `except OSError`, and passes no error on

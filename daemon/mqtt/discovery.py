@@ -46,6 +46,7 @@ _CAMERA_FIGURES = (
 )
 _BRIDGE_FIGURES = (
     Figure("outbox_pending", "Outbox pending", "outbox.pending"),
+    Figure("dead_letters", "Refused messages", "outbox.dead_letters"),
     Figure("windows_run", "Windows run", "windows_run", "total_increasing"),
 )
 _PROBLEM = "{{ 'ON' if value_json.problem else 'OFF' }}"

@@ -22,6 +22,7 @@ log = structlog.get_logger(__name__)
 STATUS_TOPIC = "homeassistant/status"  # its birth message; a setting apart from the prefix
 LEARN_S = 10.0  # for the broker to deliver what it has kept
 SETTLE_S = 3.0  # from its birth message to our answer: it is busy, and may come and go
+UNSEEN_S = 300.0  # so old may an alert be that it missed, if nobody saw it go
 AGAIN_S = 30.0  # between two answers at least, however often it restarts
 
 
@@ -38,12 +39,12 @@ class HomeAssistant:
         self._learned_s: float | None = None  # until then the broker delivers what it has kept
         self._answer_s: float | None = None
         self._answered_s = -AGAIN_S
+        self._offline_s: float | None = None
         self.kept_topics = f"{site.prefix}/device/+/config"
 
     def connected(self, now_s: float) -> tuple[str, ...]:
         """A link is up: the topics to subscribe to, before anything is announced on it."""
         self._learned_s = now_s + LEARN_S
-        self._answer_s = None  # all is told anyway
         return STATUS_TOPIC, self.kept_topics
 
     def messages(self) -> tuple[Message, ...]:
@@ -55,7 +56,9 @@ class HomeAssistant:
     def hear(self, arrived: Arrived, now_s: float) -> tuple[Message, ...]:
         """Take in what was delivered; what is to be sent because of it."""
         if arrived.topic == STATUS_TOPIC:
-            if arrived.payload == b"online" and not arrived.retained and self._answer_s is None:
+            if arrived.payload == b"offline" and self._offline_s is None:
+                self._offline_s = now_s
+            elif arrived.payload == b"online" and not arrived.retained and self._answer_s is None:
                 self._answer_s = max(now_s + SETTLE_S, self._answered_s + AGAIN_S)
             return ()
         # News is our own words, or those of somebody with the same names: answering would not end.
@@ -68,13 +71,18 @@ class HomeAssistant:
         self._learned_s = None
         return True
 
-    def answer_due(self, now_s: float) -> bool:
-        """True when everything is to be told once more; the next time not before `AGAIN_S`."""
+    def answer_due(self, now_s: float) -> float | None:
+        """When everything is to be told once more: since when it may have missed alerts.
+
+        It drops events while it starts, although the broker has delivered them. The next time is
+        not before `AGAIN_S`.
+        """
         if self._answer_s is None or now_s < self._answer_s:
-            return False
-        self._answer_s, self._answered_s = None, now_s
+            return None
+        since_s = now_s - SETTLE_S - UNSEEN_S if self._offline_s is None else self._offline_s
+        self._answer_s, self._answered_s, self._offline_s = None, now_s, None
         log.info("homeassistant.online", announced=len(self._devices))
-        return True
+        return since_s
 
     def _compare(self, kept: Arrived) -> tuple[Message, ...]:
         components = self._site.announced(kept.topic, kept.payload)

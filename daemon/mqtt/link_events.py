@@ -14,9 +14,13 @@ from daemon.mqtt.reasons import Problem
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The broker answered CONNECT with a yes and takes so many unacknowledged messages."""
+    """The broker answered CONNECT with a yes and takes so many unacknowledged messages.
+
+    `max_packet`: bytes of the longest packet that it takes; None if it did not say (MQTT 3.1.1).
+    """
 
     receive_maximum: int
+    max_packet: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,13 +27,19 @@ from daemon.redact import Redactor, mask_urls
 from pipelines.types import Event, Timings
 
 SCHEMA: Literal[1] = 1  # grows only when a key goes or changes its meaning; additions keep it
+HEALTH_EXPIRES_S = 60.0  # four newer ones are there by then
+DESCRIBE_EXPIRES_S = 3600.0  # the newest words are retained beside it
 Kind = Literal["alert", "description", "state"]
 Json = dict[str, object]
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One MQTT publish. `kind` decides what gives way when the outbox is full."""
+    """One MQTT publish. `kind` decides what goes first, and what gives way in a full outbox.
+
+    After `expires_s` nobody wants it any more; an alert is never too old, and nor is a state, for
+    which it is not given.
+    """
 
     topic: str
     payload: bytes
@@ -41,6 +47,7 @@ class Message:
     retain: bool
     kind: Kind
     correlation: bytes | None = None  # of the request that it answers; MQTT 5 only
+    expires_s: float | None = None
 
 
 def bridge_state(topics: Topics, *, online: bool) -> Message:
@@ -76,6 +83,9 @@ def bridge_health(topics: Topics, health: BridgeHealth, link: PublisherHealth) -
             "oldest_s": round(link.oldest_s, 1),
             "published": link.published,
             "refused": link.refused,
+            "dead_letters": link.dead_letters,
+            "in_memory": link.in_memory,
+            "on_disk": link.on_disk,
             "dropped": link.dropped,
             "dropped_alerts": link.dropped_alerts,
             "publish_ms_p50": _rounded(link.publish_ms_p50, 1),
@@ -134,7 +144,8 @@ def camera_health(topics: Topics, camera: str, health: CameraHealth) -> Message:
         "reconnects": health.reconnects,
         "problem": None if problem is None else summary(mask_urls(problem)),
     }
-    return _message(topics.camera(camera, "health"), content, qos=0)
+    topic = topics.camera(camera, "health")
+    return _message(topic, content, qos=0, expires_s=HEALTH_EXPIRES_S)
 
 
 def rule_state(topics: Topics, camera: str, rule: str, status: RuleStatus) -> Message:
@@ -182,7 +193,9 @@ def event_messages(topics: Topics, event: Event, content: Json) -> tuple[Message
     `content` is `event_content(event, ...)`, made once for log and broker alike.
     """
     kind: Kind = "description" if event.event_type == "describe" else "alert"
-    messages = [_message(topics.camera(event.camera, "event"), content, kind=kind)]
+    expires_s = DESCRIBE_EXPIRES_S if kind == "description" else None
+    topic = topics.camera(event.camera, "event")
+    messages = [_message(topic, content, kind=kind, expires_s=expires_s)]
     if event.rule is not None and event.event_type in ("rule_match", "rule_clear"):
         on = event.event_type == "rule_match"
         status = RuleStatus(on, event.incident_id, event.wall_time, event.score)
@@ -197,6 +210,11 @@ def event_messages(topics: Topics, event: Event, content: Json) -> tuple[Message
 def snapshot(topics: Topics, camera: str, jpeg: bytes) -> Message:
     """`B/CAMERA/snapshot`: the picture of the newest alert, at the camera's resolution."""
     return Message(topics.camera(camera, "snapshot"), jpeg, qos=1, retain=True, kind="state")
+
+
+def as_replay(event: bytes) -> bytes:
+    """The payload of an event that was told before, to be told once more."""
+    return encode({**json.loads(event), "replay": True})
 
 
 def iso_utc(wall_time: float) -> str:
@@ -217,8 +235,9 @@ def _message(
     qos: Literal[0, 1] = 1,
     retain: bool = False,
     kind: Kind = "state",
+    expires_s: float | None = None,
 ) -> Message:
-    return Message(topic, encode(content), qos, retain, kind)
+    return Message(topic, encode(content), qos, retain, kind, expires_s=expires_s)
 
 
 def _event_summary(event: Event) -> str:
@@ -249,7 +268,13 @@ def _online(*, online: bool) -> schemas.Online:
 def _link_problem(link: PublisherHealth) -> str | None:
     """What was lost on the way since the start, if anything was."""
     if link.dropped_alerts:
-        return f"{link.dropped_alerts} alerts gave way in a full outbox while the broker was away"
+        return f"{link.dropped_alerts} alerts were lost: neither disk nor memory took any more"
+    if link.on_disk and link.in_memory:
+        return "alerts wait in memory only, as the store cannot be written: free disk space"
+    if link.dead_letters:
+        return (
+            f"the broker refused {link.dead_letters} messages: look at smolwatch mqtt dead-letters"
+        )
     if link.refused:
         return f"the broker refused {link.refused} messages: see its access list and our log"
     return None

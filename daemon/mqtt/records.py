@@ -64,9 +64,12 @@ class PublisherHealth:
     pending: int  # messages in the outbox, those in flight included
     oldest_s: float  # age of the oldest of them, 0 if none
     published: int  # acknowledged by the broker with a reason below 0x80
-    refused: int  # acknowledged with 0x80 or above, and given up
+    refused: int  # acknowledged with 0x80 or above, or too large to be sent
     dropped: int  # gave way in a full outbox
     dropped_alerts: int  # those of `dropped` that were alerts
+    dead_letters: int  # refused and set aside, those of earlier runs included
+    in_memory: int  # of `pending`: those that a crash would lose
+    on_disk: bool  # whether the others outlive one
     publish_ms_p50: float | None  # put -> acknowledged, of the last 100
     heartbeat_s: float  # monotonic; moves at least every second while the thread lives
 

@@ -84,7 +84,8 @@ def entries() -> tuple[Entry, ...]:
     """Every JSON message there is, the bridge's first."""
     link = PublisherHealth(
         connected=True, protocol="5", problem=None, pending=0, oldest_s=0.0, published=1204,
-        refused=0, dropped=0, dropped_alerts=0, publish_ms_p50=3.1, heartbeat_s=0.0,
+        refused=0, dropped=0, dropped_alerts=0, dead_letters=0, in_memory=0, on_disk=True,
+        publish_ms_p50=3.1, heartbeat_s=0.0,
     )  # fmt: skip
     health = CameraHealth(0.98, 0.41, 560.0, 3, 812, 41, 0.4, 1, None)
     porch = CameraEntry("porch", "rtsp://***@10.0.0.5/stream2", ("package",))

@@ -66,7 +66,12 @@ class OutboxFigures(TypedDict):
     pending: Annotated[Count, Field(description="messages that wait")]
     oldest_s: Annotated[float, Field(ge=0, description="how long the oldest has waited")]
     published: Annotated[Count, Field(description="acknowledged by the broker")]
-    refused: Annotated[Count, Field(description="refused by the broker, and given up")]
+    refused: Annotated[Count, Field(description="refused by the broker, or too large for it")]
+    dead_letters: Annotated[
+        Count, Field(description="refused and set aside, also before the start")
+    ]
+    in_memory: Annotated[Count, Field(description="of those that wait, lost in a crash")]
+    on_disk: Annotated[bool, Field(description="whether messages outlive a crash: `store`")]
     dropped: Annotated[Count, Field(description="gave way in a full outbox")]
     dropped_alerts: Annotated[Count, Field(description="of these, alerts")]
     publish_ms_p50: Annotated[

@@ -17,6 +17,7 @@ from daemon.mqtt.homeassistant import (
     LEARN_S,
     SETTLE_S,
     STATUS_TOPIC,
+    UNSEEN_S,
     HomeAssistant,
 )
 from daemon.mqtt.link_events import Arrived
@@ -126,6 +127,7 @@ def test_what_a_camera_and_the_bridge_have() -> None:
             "model_state": "sensor",
             "problem": "binary_sensor",
             "outbox_pending": "sensor",
+            "dead_letters": "sensor",
             "windows_run": "sensor",
         },
         {**common, **rules},
@@ -328,9 +330,27 @@ def test_only_a_fresh_online_is_a_birth() -> None:
     home.hear(Arrived(STATUS_TOPIC, b"offline", False), 0.0)
     home.hear(Arrived(STATUS_TOPIC, b"Online", False), 0.0)
     assert not home.answer_due(1000.0)
+
+
+def test_a_lost_link_does_not_make_it_forget_to_answer() -> None:
+    home = HomeAssistant(SITE, [PORCH])
     home.hear(online(), 1000.0)
-    home.connected(1001.0)  # then all is told anyway
-    assert not home.answer_due(2000.0)
+    home.connected(1001.0)  # discovery is told anyway, but missed alerts are not
+    assert home.answer_due(2000.0)
+
+
+def test_alerts_may_be_missed_since_it_went_or_for_five_minutes() -> None:
+    home = HomeAssistant(SITE, [PORCH])
+    gone = Arrived(STATUS_TOPIC, b"offline", False)
+    home.hear(online(), 1000.0)
+    assert home.answer_due(1000.0 + SETTLE_S) == 1000.0 - UNSEEN_S
+    home.hear(gone, 2000.0)
+    home.hear(online(), 2001.0)
+    home.hear(gone, 2002.0)  # it had not been answered: nobody knows what it took in
+    home.hear(online(), 2003.0)
+    assert home.answer_due(2010.0) == 2000.0
+    home.hear(online(), 3000.0)
+    assert home.answer_due(3000.0 + SETTLE_S) == 3000.0 - UNSEEN_S
 
 
 def test_learning_ends_once_a_link() -> None:

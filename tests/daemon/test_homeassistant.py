@@ -20,6 +20,7 @@ from structlog.typing import EventDict
 
 from daemon.app import build_app
 from daemon.config import load_config
+from daemon.delivery import Delivery
 from daemon.mqtt import homeassistant, payloads
 from daemon.mqtt.discovery import Site
 from daemon.mqtt.embedded import EmbeddedBroker
@@ -219,10 +220,10 @@ def test_a_broker_that_forbids_reading_gets_everything_all_the_same(tmp_path: Pa
 def test_a_refused_subscription_is_named(logs: list[EventDict]) -> None:
     """Mosquitto accepts one that it will not serve; other brokers say so."""
     clock = SystemClock()
-    publisher = Publisher(Outbox(clock), MqttOptions("h", username="bob"), clock)
-    publisher._subscribing[7] = STATUS_TOPIC
-    publisher._take_subscribed(Subscribed(7, ReasonCode(PacketTypes.SUBACK, identifier=0x87)))
-    publisher._take_subscribed(Subscribed(8, ReasonCode(PacketTypes.SUBACK, identifier=1)))
+    delivery = Delivery(Outbox(clock), MqttOptions("h", username="bob"), clock)
+    delivery._subscribing[7] = STATUS_TOPIC
+    codes = [ReasonCode(PacketTypes.SUBACK, identifier=code) for code in (0x87, 1)]
+    delivery.hear(Subscribed(mid, code) for mid, code in enumerate(codes, start=7))
     (entry,) = logs
     assert (entry["event"], entry["topic"]) == ("mqtt.subscribe_refused", STATUS_TOPIC)
     assert "let user 'bob' read homeassistant/status" in entry["hint"]

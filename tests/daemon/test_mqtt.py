@@ -202,6 +202,9 @@ def test_bridge_health_tells_of_link_and_outbox() -> None:
         refused=1,
         dropped=3,
         dropped_alerts=0,
+        dead_letters=1,
+        in_memory=0,
+        on_disk=True,
         publish_ms_p50=4.44,
         heartbeat_s=123.0,
     )
@@ -221,16 +224,19 @@ def test_bridge_health_tells_of_link_and_outbox() -> None:
             "oldest_s": 1.3,
             "published": 7,
             "refused": 1,
+            "dead_letters": 1,
+            "in_memory": 0,
+            "on_disk": True,
             "dropped": 3,
             "dropped_alerts": 0,
             "publish_ms_p50": 4.4,
         },
-        "problem": "the broker refused 1 messages: see its access list and our log",
+        "problem": "the broker refused 1 messages: look at smolwatch mqtt dead-letters",
     }
 
 
 def test_what_was_lost_is_a_problem_and_alerts_come_first() -> None:
-    link = PublisherHealth(True, "5", None, 0, 0.0, 7, 0, 0, 0, None, 1.0)
+    link = PublisherHealth(True, "5", None, 0, 0.0, 7, 0, 0, 0, 0, 0, True, None, 1.0)
     bridge = BridgeHealth(MATCH.wall_time, 1.0, "ready", 9, 4)
 
     def problem(link: PublisherHealth) -> object:
@@ -239,6 +245,9 @@ def test_what_was_lost_is_a_problem_and_alerts_come_first() -> None:
     assert problem(link) is None
     assert problem(replace(link, dropped=5)) is None  # descriptions gave way: that is as promised
     assert "3 alerts" in str(problem(replace(link, dropped=5, dropped_alerts=3, refused=1)))
+    assert "see its access list" in str(problem(replace(link, refused=1)))
+    assert "free disk space" in str(problem(replace(link, in_memory=2, dead_letters=1)))
+    assert problem(replace(link, in_memory=2, on_disk=False)) is None  # as configured
 
 
 def test_camera_state_has_what_switches_and_numbers_show() -> None:

@@ -80,10 +80,12 @@ class Life:
 
     def state_told(self) -> object:
         """The rule's state among the messages that wait for the broker."""
-        while (queued := self.outbox.next()) is not None:
-            if queued.message.topic == "smolwatch/drive/rule/car":
-                return json.loads(queued.message.payload)["state"]
-        return None
+        told = [queued.message for queued in self.outbox.take(100)]
+        return next(
+            json.loads(message.payload)["state"]
+            for message in reversed(told)
+            if message.topic == "smolwatch/drive/rule/car"
+        )
 
     @property
     def outbox(self) -> Outbox:

@@ -40,11 +40,9 @@ class Desk:
         self.reporter = Reporter(Topics("b"), self.outbox, publisher, watched, self.clock)
 
     def told(self) -> list[tuple[str, bytes]]:
-        found = []
-        while (queued := self.outbox.next()) is not None:
-            found.append((queued.message.topic, queued.message.payload))
-            self.outbox.acknowledge(queued.id)
-        return found
+        taken = self.outbox.take(100)
+        self.outbox.acknowledge([queued.id for queued in taken])
+        return [(queued.message.topic, queued.message.payload) for queued in taken]
 
 
 def picture() -> Picture:
