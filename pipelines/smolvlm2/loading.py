@@ -6,12 +6,15 @@ Knows no cameras. `auto` is resolved here and nowhere else.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from pipelines.smolvlm2.cache import EncoderCache
 from pipelines.smolvlm2.checkpoint import load_checkpoint
+from pipelines.smolvlm2.cpu_engine import CpuEngine
 from pipelines.smolvlm2.device import Precision, choose_device, choose_dtype
+from pipelines.smolvlm2.engine_protocol import Engine
 from pipelines.smolvlm2.files import fingerprint
 from pipelines.smolvlm2.model import DEFAULT_DESCRIPTION_TOKENS, SmolVLM2
 from pipelines.smolvlm2.presets import find_checkpoint
@@ -42,7 +45,8 @@ def from_name(
     if model_id is None:
         name = "bundled" if name_or_dir == "bundled" else directory.resolve().name
         model_id = f"{name}@{fingerprint(directory)}"
-    engine = TorchEngine(module, tokens.end_id)
+    engine_for = CpuEngine if chosen.type == "cpu" else TorchEngine
+    engine: Engine[Any] = engine_for(module, tokens.end_id)
     return SmolVLM2(
         engine,
         tokens,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import pytest
@@ -13,12 +14,14 @@ from torch import Tensor
 from pipelines.errors import InferenceError
 from pipelines.smolvlm2.cache import EncoderCache
 from pipelines.smolvlm2.checkpoint import load_checkpoint
+from pipelines.smolvlm2.cpu_engine import CpuEngine
+from pipelines.smolvlm2.engine_protocol import Engine
 from pipelines.smolvlm2.loading import from_name
 from pipelines.smolvlm2.model import SmolVLM2
 from pipelines.smolvlm2.preprocess import preprocess
 from pipelines.smolvlm2.prompt import DESCRIBE_PROMPT
 from pipelines.smolvlm2.tokens import Tokens
-from pipelines.smolvlm2.torch_engine import Prefix, TorchEngine
+from pipelines.smolvlm2.torch_engine import TorchEngine
 from pipelines.types import Window
 from tests.pipelines.smolvlm2.conftest import QUESTIONS, make_frames, make_window
 from tests.pipelines.smolvlm2.reference import Reference, reference_prompt
@@ -26,26 +29,45 @@ from tests.pipelines.smolvlm2.reference import Reference, reference_prompt
 MAX_TOKENS = 24
 
 
-class WatchedEngine(TorchEngine):
-    """The real engine, which keeps the logits (here of all tokens) and ids that it gave."""
+class Watched:
+    """A real engine, and the logits (here of all tokens) and ids that it gave."""
+
+    def __init__(self, engine: Engine[Any], head_weight: Tensor) -> None:
+        self.engine = engine
+        self.head_weight = head_weight  # [vocabulary, hidden], the engine's own
+        self.vocab_size = len(head_weight)
+        self.frame_size_px = engine.frame_size_px
+        self.tokens_per_frame = engine.tokens_per_frame
+        self.max_tokens = engine.max_tokens
+        self.encode, self.prefill = engine.encode, engine.prefill
 
     def answer(
-        self, prefix: Prefix, suffixes: Sequence[Sequence[int]], token_ids: Sequence[int]
+        self, prefix: Any, suffixes: Sequence[Sequence[int]], token_ids: Sequence[int]
     ) -> Tensor:
-        self.logits = super().answer(prefix, suffixes, range(self._head.out_features))
-        return super().answer(prefix, suffixes, token_ids)
+        self.logits = self.engine.answer(prefix, suffixes, range(self.vocab_size))
+        return self.engine.answer(prefix, suffixes, token_ids)
 
-    def decode(self, prefix: Prefix, suffix: Sequence[int], max_tokens: int) -> list[int]:
-        self.decoded = super().decode(prefix, suffix, max_tokens)
+    def decode(self, prefix: Any, suffix: Sequence[int], max_tokens: int) -> list[int]:
+        self.decoded = self.engine.decode(prefix, suffix, max_tokens)
         return self.decoded
 
 
-def load(directory: Path, cache_bytes: int = 1 << 24) -> tuple[SmolVLM2, WatchedEngine, Tokens]:
-    module, tokens = load_checkpoint(directory, torch.float32, torch.device("cpu"))
-    engine = WatchedEngine(module, tokens.end_id)
-    cache = EncoderCache(cache_bytes)
-    model = SmolVLM2(engine, tokens, "test", cache=cache, max_description_tokens=MAX_TOKENS)
-    return model, engine, tokens
+class Loader(Protocol):
+    def __call__(
+        self, directory: Path, cache_bytes: int = 1 << 24
+    ) -> tuple[SmolVLM2, Watched, Tokens]: ...
+
+
+@pytest.fixture(params=[TorchEngine, CpuEngine])
+def load(request: pytest.FixtureRequest) -> Loader:
+    def loaded(directory: Path, cache_bytes: int = 1 << 24) -> tuple[SmolVLM2, Watched, Tokens]:
+        module, tokens = load_checkpoint(directory, torch.float32, torch.device("cpu"))
+        engine = Watched(request.param(module, tokens.end_id), module.lm_head.weight)
+        cache = EncoderCache(cache_bytes)
+        model = SmolVLM2(engine, tokens, "test", cache=cache, max_description_tokens=MAX_TOKENS)
+        return model, engine, tokens
+
+    return loaded
 
 
 def sliding_windows(edge_px: int, num_frames: int = 8, count: int = 3) -> list[Window]:
@@ -62,7 +84,7 @@ def prompt_of(question: str, window: Window, tokens_per_frame: int) -> str:
     )
 
 
-def test_logits_and_words_are_those_of_transformers(model_dir: Path):
+def test_logits_and_words_are_those_of_transformers(load: Loader, model_dir: Path):
     model, engine, tokens = load(model_dir)
     reference = Reference(model_dir)
     for window in sliding_windows(model.frame_edge_px):
@@ -83,7 +105,7 @@ def test_logits_and_words_are_those_of_transformers(model_dir: Path):
     assert model.cache.hits == 14  # so two of the three windows went through the cache
 
 
-def test_frames_matter_to_the_tiny_model(tiny_dir: Path):
+def test_frames_matter_to_the_tiny_model(load: Loader, tiny_dir: Path):
     # Otherwise the comparison above would pass on a model that looks at no picture.
     model, engine, _ = load(tiny_dir)
     window = sliding_windows(64, count=1)[0]
@@ -99,7 +121,7 @@ def test_frames_matter_to_the_tiny_model(tiny_dir: Path):
     assert (engine.logits - forward).abs().max() > 1e-2
 
 
-def test_sliding_windows_encode_new_frames_only_and_answer_as_if_cold(tiny_dir: Path):
+def test_sliding_windows_encode_new_frames_only_and_answer_as_if_cold(load: Loader, tiny_dir: Path):
     warm, _, _ = load(tiny_dir)
     encoded = []
     for window in sliding_windows(64):
@@ -112,7 +134,7 @@ def test_sliding_windows_encode_new_frames_only_and_answer_as_if_cold(tiny_dir: 
     assert encoded == [8, 1, 1]
 
 
-def test_a_question_is_answered_the_same_alone_and_among_others(tiny_dir: Path):
+def test_a_question_is_answered_the_same_alone_and_among_others(load: Loader, tiny_dir: Path):
     model, _, _ = load(tiny_dir)
     window = sliding_windows(64, count=1)[0]
     together = model.observe(window, QUESTIONS, None).answers
@@ -121,7 +143,7 @@ def test_a_question_is_answered_the_same_alone_and_among_others(tiny_dir: Path):
         assert alone == pytest.approx({question: together[question]}, abs=1e-5)
 
 
-def test_words_are_the_same_with_and_without_questions(tiny_dir: Path):
+def test_words_are_the_same_with_and_without_questions(load: Loader, tiny_dir: Path):
     model, _, _ = load(tiny_dir)
     window = sliding_windows(64, count=1)[0]
     asked = model.observe(window, QUESTIONS, DESCRIBE_PROMPT)
@@ -131,20 +153,20 @@ def test_words_are_the_same_with_and_without_questions(tiny_dir: Path):
     assert model.observe(window, QUESTIONS, None).description is None
 
 
-def test_the_same_frame_twice_in_a_window_is_encoded_once(tiny_dir: Path):
+def test_the_same_frame_twice_in_a_window_is_encoded_once(load: Loader, tiny_dir: Path):
     model, _, _ = load(tiny_dir)
     frames = make_frames(2, 36, 64)
     window = make_window([frames[0], frames[0], frames[1]])
     assert model.observe(window, QUESTIONS, None).timings.frames_encoded == 2
 
 
-def test_words_stop_at_the_end_of_utterance(tiny_dir: Path):
+def test_words_stop_at_the_end_of_utterance(load: Loader, tiny_dir: Path):
     model, engine, _ = load(tiny_dir)
     window = sliding_windows(64, count=1)[0]
     model.observe(window, [], DESCRIBE_PROMPT)
     full = engine.decoded
     assert len(full) == MAX_TOKENS
-    engine._end_id = full[3]
+    engine.engine._end_id = full[3]
     model.observe(window, [], DESCRIBE_PROMPT)
     assert engine.decoded == full[: full.index(full[3])]
 
@@ -164,7 +186,7 @@ def test_an_observation_carries_where_it_came_from(tiny_dir: Path):
     assert one.timings.queue_ms == one.timings.decode_ms == 0
 
 
-def test_the_prompt_hash_names_what_was_asked(tiny_dir: Path):
+def test_the_prompt_hash_names_what_was_asked(load: Loader, tiny_dir: Path):
     model, _, _ = load(tiny_dir)
     first, second = sliding_windows(64, count=2)
     asked = model.observe(first, QUESTIONS, None).prompt_sha256
@@ -174,7 +196,7 @@ def test_the_prompt_hash_names_what_was_asked(tiny_dir: Path):
     assert model.observe(first, QUESTIONS, DESCRIBE_PROMPT).prompt_sha256 != asked
 
 
-def test_jitter_of_a_live_clock_does_not_change_the_prompt(tiny_dir: Path):
+def test_jitter_of_a_live_clock_does_not_change_the_prompt(load: Loader, tiny_dir: Path):
     model, engine, _ = load(tiny_dir)
     window = sliding_windows(64, count=1)[0]
     model.observe(window, QUESTIONS, None)
@@ -190,7 +212,7 @@ def test_jitter_of_a_live_clock_does_not_change_the_prompt(tiny_dir: Path):
     assert torch.equal(engine.logits, steady)
 
 
-def test_pictures_without_a_camera_are_told_apart(tiny_dir: Path):
+def test_pictures_without_a_camera_are_told_apart(load: Loader, tiny_dir: Path):
     model, _, _ = load(tiny_dir)
     images = [frame.image for frame in make_frames(4, 36, 64)]
     first = model.observe_images(images, [0, 1, 2, 3], QUESTIONS, DESCRIBE_PROMPT)
@@ -205,7 +227,9 @@ def test_pictures_without_a_camera_are_told_apart(tiny_dir: Path):
     ("question", "reason"),
     [("<image>?", "control token"), (" ", "empty"), ("why? " * 9000, "more than the model's 8192")],
 )
-def test_a_question_that_cannot_be_run_is_an_inference_error(tiny_dir: Path, question, reason):
+def test_a_question_that_cannot_be_run_is_an_inference_error(
+    load: Loader, tiny_dir: Path, question, reason
+):
     model, _, _ = load(tiny_dir)
     window = sliding_windows(64, count=1)[0]
     with pytest.raises(InferenceError, match=f"camera porch could not be run: .*{reason}"):
@@ -213,7 +237,7 @@ def test_a_question_that_cannot_be_run_is_an_inference_error(tiny_dir: Path, que
     assert len(model.observe(window, QUESTIONS, None).answers) == 4  # it goes on
 
 
-def test_a_frame_that_is_no_picture_is_an_inference_error(tiny_dir: Path):
+def test_a_frame_that_is_no_picture_is_an_inference_error(load: Loader, tiny_dir: Path):
     model, _, _ = load(tiny_dir)
     frame = make_frames(1, 36, 64)[0]
     grey = type(frame)("porch", 0, 0, 0.0, 0.0, np.zeros((36, 64), np.uint8), 0.0)
@@ -221,15 +245,15 @@ def test_a_frame_that_is_no_picture_is_an_inference_error(tiny_dir: Path):
         model.observe(make_window([grey]), QUESTIONS, None)
 
 
-def test_weights_that_give_no_numbers_are_an_inference_error(tiny_dir: Path):
+def test_weights_that_give_no_numbers_are_an_inference_error(load: Loader, tiny_dir: Path):
     model, engine, _ = load(tiny_dir)
     with torch.no_grad():
-        engine._head.weight.fill_(float("nan"))
+        engine.head_weight.fill_(float("nan"))
     with pytest.raises(InferenceError, match="gave no numbers"):
         model.observe(sliding_windows(64, count=1)[0], QUESTIONS, None)
 
 
-def test_a_cached_frame_does_not_keep_its_whole_batch_alive(tiny_dir: Path):
+def test_a_cached_frame_does_not_keep_its_whole_batch_alive(load: Loader, tiny_dir: Path):
     model, _, _ = load(tiny_dir)
     window = sliding_windows(64, count=1)[0]
     model.observe(window, QUESTIONS, None)

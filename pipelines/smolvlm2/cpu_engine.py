@@ -1,0 +1,126 @@
+"""How does PyTorch compute features, answers and words fastest on a CPU?
+
+Knows no cameras, no strings and no cache of frames: tensors and token ids only. The arithmetic is
+that of `torch_engine`, the reference; the work around it is left out. All questions of a window go
+through the language model in one packed sequence behind the prefix, each blind to the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import accumulate
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pipelines.smolvlm2.cpu_encoder import CpuEncoder
+from pipelines.smolvlm2.cpu_linear import Pack, PackedLinear, PlainLinear, packs_bf16
+from pipelines.smolvlm2.cpu_text import CpuText
+
+ENCODE_BATCH = 1  # frames at once: one frame's activations nearly fit the caches of two cores
+PACK_ROWS = 1024  # a frame's patches; a prompt of 8 frames has about as many tokens
+
+
+@dataclass(frozen=True, slots=True)
+class CpuPrefix:
+    """A prompt up to the question, as keys and values, with room behind it."""
+
+    cache: Tensor  # [layers, 2, kv heads, capacity, head]
+    num_tokens: int
+
+    @property
+    def room(self) -> int:
+        """The most tokens that one call may add."""
+        return self.cache.shape[3] - self.num_tokens
+
+
+class CpuEngine:
+    """An `Engine` for the CPU, in float32 or bfloat16."""
+
+    def __init__(self, module: Any, end_id: int) -> None:
+        """Take the weights out of a `SmolVLMForConditionalGeneration`, and the end-of-answer id.
+
+        The module is of no use any more then: weights are in memory once.
+        """
+        config = module.config
+        self.frame_size_px: int = config.vision_config.image_size
+        patches_per_side = config.vision_config.image_size // config.vision_config.patch_size
+        self.tokens_per_frame: int = (patches_per_side // config.scale_factor) ** 2
+        self.max_tokens: int = config.text_config.max_position_embeddings
+        self._image_id: int = config.image_token_id
+        self._end_id = end_id
+        self._dtype: torch.dtype = module.dtype
+        fused = self._dtype == torch.bfloat16 and packs_bf16()
+        pack: Pack = partial(PackedLinear, rows=PACK_ROWS) if fused else PlainLinear
+        with torch.inference_mode():
+            self._encoder = CpuEncoder(module.model.vision_model, module.model.connector, pack)
+            self._text = CpuText(module.model.text_model, pack)
+        self._head: Tensor = module.lm_head.weight  # [vocabulary, hidden]
+
+    @torch.inference_mode()
+    def encode(self, pixels: Tensor) -> Tensor:
+        """See `Engine.encode`."""
+        batches = torch.split(pixels, ENCODE_BATCH)
+        scaled = (batch.float().div_(127.5).sub_(1.0).to(self._dtype) for batch in batches)
+        return torch.cat([self._encoder(batch) for batch in scaled])
+
+    @torch.inference_mode()
+    def prefill(self, ids: Sequence[int], features: Tensor | None, room: int) -> CpuPrefix:
+        """See `Engine.prefill`."""
+        if len(ids) + room > self.max_tokens:
+            raise ValueError(
+                f"{len(ids)} + {room} tokens are more than the model's {self.max_tokens}: "
+                "use fewer frames or shorter questions"
+            )
+        input_ids = torch.tensor(ids)  # [P]
+        x = self._text.embed(input_ids)  # [P, hidden]
+        places = (input_ids == self._image_id).nonzero()[:, 0]
+        rows = features.flatten(0, 1) if features is not None else x[:0]
+        if len(places) != len(rows):
+            raise ValueError(f"{len(places)} image tokens for {len(rows)} rows of features")
+        x[places] = rows
+        cache = self._text.new_cache(len(ids) + room)
+        self._text.read(x, cache)
+        return CpuPrefix(cache, len(ids))
+
+    @torch.inference_mode()
+    def answer(
+        self, prefix: CpuPrefix, suffixes: Sequence[Sequence[int]], token_ids: Sequence[int]
+    ) -> Tensor:
+        """See `Engine.answer`. In float32, for the reason that `TorchEngine.answer` gives."""
+        hidden = self._read_on(prefix, suffixes)
+        logits: Tensor = hidden.float() @ self._head[list(token_ids)].float().T
+        return logits
+
+    @torch.inference_mode()
+    def decode(self, prefix: CpuPrefix, suffix: Sequence[int], max_tokens: int) -> list[int]:
+        """See `Engine.decode`."""
+        hidden = self._read_on(prefix, [suffix])  # [1, hidden]
+        position = prefix.num_tokens + len(suffix)
+        decoded: list[int] = []
+        while True:
+            best = (hidden @ self._head.T).argmax(dim=-1)  # [1]
+            token = int(best)
+            if token == self._end_id:
+                return decoded
+            decoded.append(token)
+            if len(decoded) >= max_tokens:
+                return decoded
+            x, at = self._text.embed(best), torch.tensor([position])
+            hidden = self._text.read_on(x, at, prefix.cache, position, None)
+            position += 1
+
+    def _read_on(self, prefix: CpuPrefix, suffixes: Sequence[Sequence[int]]) -> Tensor:
+        """Run suffixes packed behind the prefix; give each one's last state [suffixes, hidden]."""
+        lengths = [len(suffix) for suffix in suffixes]
+        question = torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths))  # [Q]
+        own = (question[:, None] == question[None, :]).tril()  # [Q, Q]
+        shared = torch.ones(len(own), prefix.num_tokens, dtype=torch.bool)
+        mask = torch.cat([shared, own], dim=1)  # [Q, P + Q]
+        positions = torch.cat([torch.arange(n) for n in lengths]) + prefix.num_tokens  # [Q]
+        x = self._text.embed(torch.tensor([token for suffix in suffixes for token in suffix]))
+        hidden = self._text.read_on(x, positions, prefix.cache, prefix.num_tokens, mask)
+        return hidden[torch.tensor([end - 1 for end in accumulate(lengths)])]
