@@ -17,8 +17,6 @@ from daemon.announce import camera_state, first_messages, inventory
 from daemon.ask_back import asking
 from daemon.config import Config
 from daemon.control import ControlServer
-from daemon.digest_desk import DigestDesk, answers_of
-from daemon.digest_wishes import digest_desk
 from daemon.eventlog import EventLog
 from daemon.lookout import Lookout
 from daemon.media import MediaWriter
@@ -51,7 +49,6 @@ from pipelines.smolvlm2.prompt import DESCRIBE_PROMPT
 from pipelines.sources import FrameSource, open_source
 from pipelines.types import VideoModel
 from pipelines.windows import WindowScheduler
-from pipelines.writing import Writings
 from pipelines.zones import Zone
 
 TICK_S = 1.0
@@ -84,8 +81,6 @@ class App:
     control: ControlServer | None
     media: MediaWriter | None
     switches: Switches
-    writings: Writings
-    digests: DigestDesk | None
 
     def run(self, watchdog: Watchdog, notifier: Notifier) -> int:
         """Start the threads, report until `workers.ended` is set, stop them; the exit code.
@@ -98,8 +93,6 @@ class App:
             self.workers.start("store", self.store.keep, stop)
         if self.control is not None:
             self.workers.start("control", self.control.run, stop)
-        if self.digests is not None:
-            self.workers.start("digest", self.digests.run, stop)
         if self.media is not None:
             self.workers.start("media", self.media.run, stop)
         if self.publisher is not None:
@@ -124,8 +117,7 @@ class App:
     def _stop(self, stop: threading.Event, stop_publishing: threading.Event) -> None:
         """Inference and media first, so that what they have to tell is still published."""
         stop.set()
-        for queue in (self.requests, self.writings):
-            queue.close("smolwatch is stopping: ask again when it runs")
+        self.requests.close("smolwatch is stopping: ask again when it runs")
         writers = ("inference", *(("media",) if self.media is not None else ()))
         left = self.workers.join(INFERENCE_STOP_S, *writers)
         self.reporter.goodbye()
@@ -143,8 +135,7 @@ class App:
         """Not under a thread that still writes: a store that is not closed loses nothing."""
         if self.lookout is not None:
             self.lookout.end()
-        others = {"store": self.store, "media": self.media, "digest": self.digests}
-        writers = ("inference", *(name for name, there in others.items() if there is not None))
+        writers = ("inference", "store", *(("media",) if self.media is not None else ()))
         if self.store is not None and not self.workers.join(STORE_STOP_S, *writers):
             self.store.close()
 
@@ -212,11 +203,9 @@ def build_app(
         },
         clock,
     )
-    writings = Writings(clock)
     inference = InferenceWorker(
-        model, scheduler, watches, media or sink, clock, new_ulid,
-        requests=requests, writings=writings,
-    )  # fmt: skip
+        model, scheduler, watches, media or sink, clock, new_ulid, requests=requests
+    )
     if store is not None:
         resume(store, {name: watch.book for name, watch in watches.items()}, inference, clock)
     rules = {name: {rule.name: rule for rule in config.rules_for(name)} for name in cameras}
@@ -230,8 +219,7 @@ def build_app(
     switches.restore()
     judged = {name: [rule.name for rule in config.rules_for(name)] for name in config.cameras}
     asked = asking(requests, list(cameras), recordings)
-    digests = digest_desk(config, model, writings, store, outbox, clock)
-    told = {**answers(store, judged), **answers_of(digests), "ask": asked}
+    told = {**answers(store, judged), "ask": asked}
     server = ControlServer(control, told) if control is not None else None
     lookout = Lookout(store, captures, scheduler, clock) if store is not None else None
     home = _home_assistant(config, topics)
@@ -242,7 +230,7 @@ def build_app(
         outbox.put_all(first_messages(config, topics, model, watches, settings, clock))
     return App(
         config, clock, Workers(), sources, captures, scheduler, inference, requests, publisher,
-        event_log, reporter, store, lookout, server, media, switches, writings, digests,
+        event_log, reporter, store, lookout, server, media, switches,
     )  # fmt: skip
 
 

@@ -87,7 +87,6 @@ Some = BeforeValidator(_some)
 Question = Annotated[Text, AfterValidator(checks.question)]
 Pattern = Annotated[Text, AfterValidator(_pattern)]
 ClockTime = Annotated[str, BeforeValidator(_clock)]
-TimeZone = Annotated[str, AfterValidator(_zone)]
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 
 
@@ -108,7 +107,7 @@ class ActiveConfig(Section):
     )
     from_: ClockTime = Field(default="00:00", alias="from", description="from this time on")
     to: ClockTime = Field(default="24:00", description="up to it; before `from`: the next morning")
-    timezone: TimeZone | None = Field(
+    timezone: Annotated[str, AfterValidator(_zone)] | None = Field(
         default=None, description="left out: the machine's own", examples=["Europe/Berlin"]
     )
 

@@ -13,6 +13,8 @@ from typing import Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from pipelines.errors import InferenceError
+
 Image = npt.NDArray[np.uint8]  # [H, W, 3] RGB
 FrameKey = tuple[str, int, int, str]  # camera, epoch, seq, view: names one frame's pixels for ever
 WindowReason = Literal["stride", "motion", "idle", "request"]
@@ -61,6 +63,15 @@ class Window:
     def camera_time(self) -> float | None:
         """When the newest frame was taken, by the camera's own clock; None if it sends none."""
         return self.frames[-1].camera_time if self.frames else None
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What is wanted of one window."""
+
+    window: Window
+    questions: tuple[str, ...]
+    prompt: str | None  # for words
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,9 +173,21 @@ class VideoModel(Protocol):
         """
         ...
 
+    @property
+    def windows_at_once(self) -> int:
+        """How many windows it runs in about the time of one; 1 where company is no gain."""
+        ...
+
     def observe(self, window: Window, questions: Sequence[str], prompt: str | None) -> Observation:
         """Answer all `questions` about one window, and with `prompt` also describe it.
 
         Raises `InferenceError`. `Timings.queue_ms` is left at 0: the worker knows it.
+        """
+        ...
+
+    def observe_many(self, looks: Sequence[Look]) -> Sequence[Observation | InferenceError]:
+        """`observe` for several windows together: what comes of each, or why nothing does.
+
+        Any number; `windows_at_once` of them at a time. One that fails leaves the others alone.
         """
         ...

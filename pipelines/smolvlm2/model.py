@@ -1,34 +1,51 @@
-"""What does the model say about a window?
+"""What does the model say about windows?
 
-Knows no rules and no schedule. One look at a window: encode the frames that are not in the cache,
-run their prompt once, answer all questions behind it, and describe it in words if asked to.
+Knows no rules and no schedule. Windows that are looked at together: encode their frames that are
+not in the cache, run their prompts once, answer all questions behind them, and describe in words
+those that are to be described. Where one fails, the others do not.
 """
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import json
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from pipelines.clock import Clock, SystemClock
 from pipelines.errors import InferenceError
+from pipelines.smolvlm2.batch_protocol import BatchEngine, OneAtATime, Prompt
 from pipelines.smolvlm2.cache import EncoderCache
 from pipelines.smolvlm2.engine_protocol import Engine, Prefix
-from pipelines.smolvlm2.preprocess import preprocess
-from pipelines.smolvlm2.prompt import question_suffix, text_prompt, video_prefix
+from pipelines.smolvlm2.preprocess import check_picture
+from pipelines.smolvlm2.prompt import text_prompt
+from pipelines.smolvlm2.sizes import PROMPT_STEP, round_up
 from pipelines.smolvlm2.tokens import Tokens
-from pipelines.types import Frame, FrameKey, Image, Observation, Timings, Window
+from pipelines.smolvlm2.wording import Wording
+from pipelines.types import Frame, FrameKey, Image, Look, Observation, Timings, Window
 
 DEFAULT_DESCRIPTION_TOKENS = 48
 DESCRIBE_ROOM = 64  # tokens of a description's prompt for which a prefix keeps room
 LANGUAGE_TOKENS = 8192  # a smaller vocabulary was made for a fixed set of sentences
 WRITE_TOKENS = 16  # of a text at once: about a second of the 256M model on two old cores
+
+Result = Observation | InferenceError
+
+
+@dataclass(frozen=True, slots=True)
+class _Worded:
+    """A look as ids."""
+
+    look: Look
+    place: int  # among the looks that came together
+    keys: tuple[FrameKey, ...]
+    ids: tuple[int, ...]
+    suffixes: tuple[tuple[int, ...], ...]
+    describe: tuple[int, ...]  # empty: no words
+    room: int
 
 
 class SmolVLM2:
@@ -36,7 +53,7 @@ class SmolVLM2:
 
     def __init__(
         self,
-        engine: Engine[Any],
+        engine: Engine[Any] | BatchEngine[Any],
         tokens: Tokens,
         model_id: str,
         *,
@@ -46,13 +63,16 @@ class SmolVLM2:
     ) -> None:
         """Take the parts; `max_description_tokens` bounds the length of a description."""
         self.cache = cache
-        self._engine = engine
+        self._engine: BatchEngine[Any] = (
+            engine if isinstance(engine, BatchEngine) else OneAtATime(engine)
+        )
         self._tokens = tokens
+        self._wording = Wording(tokens, engine.tokens_per_frame)
         self._model_id = model_id
         self._max_description_tokens = max_description_tokens
         self._clock = clock or SystemClock()
         self._image_batches = itertools.count()
-        self._warm: tuple[tuple[FrameKey, ...], Prefix] | None = None  # of the last window
+        self._warm: dict[tuple[FrameKey, ...], Prefix] = {}  # of the windows looked at last
 
     @property
     def model_id(self) -> str:
@@ -63,6 +83,11 @@ class SmolVLM2:
     def frame_edge_px(self) -> int:
         """Long edge at which frames need the least preparation."""
         return self._engine.frame_size_px
+
+    @property
+    def windows_at_once(self) -> int:
+        """How many windows `observe_many` runs in about the time of one."""
+        return self._engine.windows_at_once
 
     @property
     def writes(self) -> bool:
@@ -84,17 +109,17 @@ class SmolVLM2:
     def write(self, task: str, max_tokens: int) -> Iterator[str]:
         """Follow a task in words alone: what is written so far, again and again, then all of it.
 
-        Each step is short (`WRITE_TOKENS`), and windows may be observed between two of them.
-        Raises `InferenceError`.
+        Each step is short (`WRITE_TOKENS`), and windows may be observed between two of them, but no
+        other text be written. Raises `InferenceError`.
         """
         try:
             *prefix_ids, last = self._tokens.encode(text_prompt(task))
-            prefix = self._engine.prefill(prefix_ids, None, 1 + max_tokens)
+            prefix = self._engine.prefill_text(prefix_ids, 1 + max_tokens)
             written: list[int] = []
             while len(written) < max_tokens:
                 yield self._tokens.decode(written)
                 wanted = min(WRITE_TOKENS, max_tokens - len(written))
-                new = self._engine.decode(prefix, [last, *written], wanted)
+                new = self._engine.decode_text(prefix, [last, *written], wanted)
                 written += new
                 if len(new) < wanted:
                     break
@@ -108,12 +133,27 @@ class SmolVLM2:
         Answers are `p_yes`, the share of yes between yes and no as the answer's first word.
         Raises `InferenceError`. `Timings.queue_ms` is left at 0: the worker knows it.
         """
-        try:
-            return self._observe(window, tuple(dict.fromkeys(questions)), prompt)
-        except (RuntimeError, ValueError) as error:  # PyTorch's own, out of memory among them
-            raise InferenceError(
-                f"window {window.seq} of camera {window.camera} could not be run: {error}"
-            ) from error
+        [seen] = self.observe_many([Look(window, tuple(questions), prompt)])
+        if isinstance(seen, InferenceError):
+            raise seen
+        return seen
+
+    def observe_many(self, looks: Sequence[Look]) -> list[Result]:
+        """`observe` for several windows together: what comes of each, or why nothing does.
+
+        The times of an observation are those of all windows that ran with it.
+        """
+        results: list[Result | None] = [None] * len(looks)
+        worded: list[_Worded] = []
+        for place, look in enumerate(looks):
+            try:
+                worded.append(self._word(place, look))
+            except ValueError as error:
+                results[place] = _failure(look, error)
+        for group in self._groups(worded):
+            for one, result in zip(group, self._run(group), strict=True):
+                results[one.place] = result
+        return [result for result in results if result is not None]
 
     def observe_images(
         self,
@@ -137,99 +177,166 @@ class SmolVLM2:
         window = Window("images", batch, frames, start_s, end_s, "request", end_s)
         return self.observe(window, questions, prompt)
 
-    def _observe(
-        self, window: Window, questions: tuple[str, ...], prompt: str | None
-    ) -> Observation:
-        """Tell the story of one window."""
-        suffixes = [self._tokens.encode(question_suffix(question)) for question in questions]
-        describe = self._tokens.encode(question_suffix(prompt)) if prompt is not None else []
-
-        began_s = self._clock.monotonic_s()
-        features, num_encoded = self._encode(window.frames)
-        encoded_s = self._clock.monotonic_s()
+    def _word(self, place: int, look: Look) -> _Worded:
+        """Put a look into ids. Raises `ValueError` for what cannot be asked or is no picture."""
+        for frame in look.window.frames:
+            check_picture(frame.image)
+        questions, prompt = tuple(dict.fromkeys(look.questions)), look.prompt
+        suffixes = tuple(self._wording.suffix_ids(question) for question in questions)
+        describe = self._wording.suffix_ids(prompt) if prompt is not None else ()
         words = max(len(describe), DESCRIBE_ROOM) + self._max_description_tokens
-        prefix = self._prefill(window, features, max(sum(map(len, suffixes)), words))
-        answers = self._answer(prefix, questions, suffixes)
-        answered_s = self._clock.monotonic_s()
-        description = self._describe(prefix, describe) if describe else None
-        described_s = self._clock.monotonic_s() if describe else answered_s
-
-        return Observation(
-            camera=window.camera,
-            window_seq=window.seq,
-            start_s=window.start_s,
-            end_s=window.end_s,
-            wall_time=window.frames[-1].wall_time,
-            answers=answers,
-            description=description,
-            timings=Timings(
-                encode_ms=(encoded_s - began_s) * 1e3,
-                prefill_ms=(answered_s - encoded_s) * 1e3,
-                decode_ms=(described_s - answered_s) * 1e3,
-                frames_encoded=num_encoded,
-            ),
-            model_id=self._model_id,
-            prompt_sha256=self._prompt_sha256(questions, prompt),
+        return _Worded(
+            look=Look(look.window, questions, prompt),
+            place=place,
+            keys=tuple(frame.key for frame in look.window.frames),
+            ids=self._wording.prefix_ids(look.window),
+            suffixes=suffixes,
+            describe=describe,
+            room=max(sum(map(len, suffixes)), words),
         )
 
-    def _encode(self, frames: Sequence[Frame]) -> tuple[Tensor, int]:
-        """Features of all frames [N, tokens, hidden], and how many of them were not cached."""
+    def _groups(self, worded: Sequence[_Worded]) -> Iterator[list[_Worded]]:
+        """As many as the engine runs at once, of about the same length: padding is work, too."""
+
+        def length(one: _Worded) -> int:
+            return round_up(len(one.ids), PROMPT_STEP)
+
+        for _, alike in itertools.groupby(sorted(worded, key=length), key=length):
+            rest = list(alike)
+            while rest:
+                yield rest[: self.windows_at_once]
+                rest = rest[self.windows_at_once :]
+
+    def _run(self, group: list[_Worded]) -> list[Result]:
+        """Run looks together; if that fails, in halves, down to the one that cannot be run."""
+        try:
+            return self._observe(group)
+        except (RuntimeError, ValueError) as error:  # PyTorch's own, out of memory among them
+            self._warm = {}
+            if len(group) == 1:
+                return [_failure(group[0].look, error)]
+        half = len(group) // 2
+        return self._run(group[:half]) + self._run(group[half:])
+
+    def _observe(self, group: list[_Worded]) -> list[Result]:
+        """Tell the story of windows that are looked at together."""
+        began_s = self._clock.monotonic_s()
+        prefixes = self._warm_prefixes(group)
+        features, new = ([], [0] * len(group)) if prefixes else self._encode(group)
+        encoded_s = self._clock.monotonic_s()
+        prefixes = prefixes or self._prefill(group, features)
+        answers = self._answer(group, prefixes)
+        answered_s = self._clock.monotonic_s()
+        words = self._describe(group, prefixes)
+        described_s = self._clock.monotonic_s() if words else answered_s
+
+        results: list[Result] = []
+        for one, answer, num_encoded in zip(group, answers, new, strict=True):
+            window, asked = one.look.window, dict(zip(one.look.questions, answer, strict=True))
+            if not all(map(math.isfinite, answer)):
+                trouble = f"the model gave no numbers ({asked}); try precision f32"
+                results.append(_failure(one.look, ValueError(trouble)))
+                continue
+            seen = Observation(
+                camera=window.camera,
+                window_seq=window.seq,
+                start_s=window.start_s,
+                end_s=window.end_s,
+                wall_time=window.frames[-1].wall_time,
+                answers=asked,
+                description=words.get(one.place),
+                timings=Timings(
+                    encode_ms=(encoded_s - began_s) * 1e3,
+                    prefill_ms=(answered_s - encoded_s) * 1e3,
+                    decode_ms=(described_s - answered_s) * 1e3 if one.describe else 0.0,
+                    frames_encoded=num_encoded,
+                ),
+                model_id=self._model_id,
+                prompt_sha256=self._wording.sha256(one.look.questions, one.look.prompt),
+            )
+            results.append(seen)
+        return results
+
+    def _encode(self, group: Sequence[_Worded]) -> tuple[list[list[Tensor]], list[int]]:
+        """Features of all frames of each look, and how many of each were not cached.
+
+        A frame of two looks counts for the first.
+        """
         features: dict[FrameKey, Tensor] = {}
         new: dict[FrameKey, Image] = {}
-        for frame in frames:
-            cached = self.cache.get(frame.key)
-            if cached is None:
-                new[frame.key] = frame.image
-            else:
-                features[frame.key] = cached
+        counts: list[int] = []
+        for one in group:
+            before = len(new)
+            for frame in one.look.window.frames:
+                cached = self.cache.get(frame.key)
+                if cached is None:
+                    new[frame.key] = frame.image
+                else:
+                    features[frame.key] = cached
+            counts.append(len(new) - before)
         if new:
-            pixels = preprocess(list(new.values()), self._engine.frame_size_px)
-            for key, encoded in zip(new, self._engine.encode(pixels), strict=True):
-                features[key] = encoded.clone()  # its own memory, not a row of the batch
-                self.cache.put(key, features[key])
-        return torch.stack([features[frame.key] for frame in frames]), len(new)
+            encoded = self._engine.encode_images(list(new.values()))
+            for key, frame_features in zip(new, encoded, strict=True):
+                features[key] = frame_features
+                self.cache.put(key, frame_features)
+        return [[features[key] for key in one.keys] for one in group], counts
 
-    def _prefill(self, window: Window, features: Tensor, room: int) -> Prefix:
-        """Run the window's prompt up to the question, or take it over from the last look.
+    def _warm_prefixes(self, group: Sequence[_Worded]) -> list[Prefix]:
+        """Prefixes left from the last look, if they serve all of these; else none.
 
         The daemon sends an alert before it asks for words: the second look at the same frames
-        then costs no prefill.
+        then costs neither encoding nor prefill.
         """
-        keys = tuple(frame.key for frame in window.frames)
-        if self._warm is not None and self._warm[0] == keys and self._warm[1].room >= room:
-            return self._warm[1]
-        # A live camera's clock jitters around whole seconds, which the prompt cuts off: to one
-        # decimal, so that 2.98 s does not read 00:02 in one window and 00:03 in the next.
-        times_s = [round(frame.captured_s - window.start_s, 1) for frame in window.frames]
-        text = video_prefix(times_s, round(window.duration_s, 1), self._engine.tokens_per_frame)
-        self._warm = None  # its memory goes before the new one's comes
-        prefix: Prefix = self._engine.prefill(self._tokens.encode(text), features, room)
-        self._warm = (keys, prefix)
-        return prefix
+        found = [self._warm.get(one.keys) for one in group]
+        warm = [prefix for prefix in found if prefix is not None]
+        serves = len(warm) == len(group) and all(
+            prefix.room >= one.room for prefix, one in zip(warm, group, strict=True)
+        )
+        return warm if serves else []
+
+    def _prefill(self, group: Sequence[_Worded], features: list[list[Tensor]]) -> list[Prefix]:
+        """Run prompts up to the question."""
+        self._warm = {}  # their memory goes before the new ones' comes
+        prompts = [
+            Prompt(one.ids, frames, one.room) for one, frames in zip(group, features, strict=True)
+        ]
+        prefixes = list(self._engine.prefill_all(prompts))
+        self._warm = {one.keys: prefix for one, prefix in zip(group, prefixes, strict=True)}
+        return prefixes
 
     def _answer(
-        self, prefix: Prefix, questions: Sequence[str], suffixes: Sequence[Sequence[int]]
-    ) -> dict[str, float]:
-        """p_yes of each question."""
-        if not questions:
-            return {}
+        self, group: Sequence[_Worded], prefixes: Sequence[Prefix]
+    ) -> list[tuple[float, ...]]:
+        """p_yes of each look's questions."""
+        if not any(one.suffixes for one in group):
+            return [()] * len(group)
         yes_ids, no_ids = self._tokens.yes_ids, self._tokens.no_ids
-        logits = self._engine.answer(prefix, suffixes, yes_ids + no_ids)  # [questions, ids]
+        suffixes = [one.suffixes for one in group]
+        logits = self._engine.answer_all(prefixes, suffixes, yes_ids + no_ids)  # [all, ids]
         yes = logits[:, : len(yes_ids)].logsumexp(dim=1)
         no = logits[:, len(yes_ids) :].logsumexp(dim=1)
-        answers = dict(zip(questions, (yes - no).sigmoid().tolist(), strict=True))
-        if not all(map(math.isfinite, answers.values())):
-            raise ValueError(f"the model gave no numbers ({answers}); try precision f32")
-        return answers
+        p_yes = iter((yes - no).sigmoid().tolist())
+        return [tuple(itertools.islice(p_yes, len(some))) for some in suffixes]
 
-    def _describe(self, prefix: Prefix, suffix: Sequence[int]) -> str:
-        """Words for the window."""
-        ids = self._engine.decode(prefix, suffix, self._max_description_tokens)
-        return self._tokens.decode(ids)
+    def _describe(self, group: Sequence[_Worded], prefixes: Sequence[Prefix]) -> dict[int, str]:
+        """Words for the looks that want them, by their places."""
+        wanted = [
+            (one, prefix) for one, prefix in zip(group, prefixes, strict=True) if one.describe
+        ]
+        if not wanted:
+            return {}
+        looks, chosen = zip(*wanted, strict=True)
+        ids = self._engine.decode_all(
+            chosen, [one.describe for one in looks], self._max_description_tokens
+        )
+        return {
+            one.place: self._tokens.decode(words) for one, words in zip(looks, ids, strict=True)
+        }
 
-    def _prompt_sha256(self, questions: Sequence[str], prompt: str | None) -> str:
-        """Name what was asked and how: equal for two windows that differ in frames alone."""
-        frame = video_prefix([0.0], 0.0, self._engine.tokens_per_frame)
-        asked = [question_suffix(question) for question in questions]
-        words = question_suffix(prompt) if prompt is not None else None
-        return hashlib.sha256(json.dumps([frame, asked, words]).encode()).hexdigest()
+
+def _failure(look: Look, error: Exception) -> InferenceError:
+    failure = InferenceError(
+        f"window {look.window.seq} of camera {look.window.camera} could not be run: {error}"
+    )
+    failure.__cause__ = error
+    return failure

@@ -46,30 +46,43 @@ def preprocess(images: Sequence[Image], frame_size_px: int) -> Tensor:
     shape = (len(images), 3, frame_size_px, frame_size_px)
     pixels = torch.empty(shape, dtype=torch.uint8)  # [N, 3, S, S]
     for i, image in enumerate(images):
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-            raise ValueError(f"a frame must be uint8 [H, W, 3], not {image.dtype} {image.shape}")
+        check_picture(image)
         # Planes in one piece: on pixel-interleaved strides the product takes 60 times as long.
         planes = np.ascontiguousarray(image.transpose(2, 0, 1), dtype=np.float32)
-        picture = torch.from_numpy(planes)  # [3, H, W]
-        height, width = long_edge_size(image.shape[0], image.shape[1], frame_size_px)
-        picture = _resize(picture, height, width)
-        pixels[i] = _resize(picture, frame_size_px, frame_size_px)
+        pixels[i] = make_square(torch.from_numpy(planes), frame_size_px)
     return pixels
 
 
-def _resize(picture: Tensor, height_px: int, width_px: int) -> Tensor:
-    """[3, H, W] grey levels to [3, height_px, width_px], rounded after each axis as Pillow does."""
-    if picture.shape[2] != width_px:
-        picture = picture @ _lanczos_weights(picture.shape[2], width_px).T
-        picture = picture.round_().clamp_(0, 255)
-    if picture.shape[1] != height_px:
-        picture = _lanczos_weights(picture.shape[1], height_px) @ picture
-        picture = picture.round_().clamp_(0, 255)
-    return picture
+def check_picture(image: Image) -> None:
+    """Raise `ValueError` for what is no uint8 RGB picture."""
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise ValueError(f"a frame must be uint8 [H, W, 3], not {image.dtype} {image.shape}")
+
+
+def make_square(pictures: Tensor, frame_size_px: int) -> Tensor:
+    """Pictures of one size to the model's: float32 grey levels [..., 3, H, W] to [..., 3, S, S].
+
+    In two steps, as the model's video path goes. On the device where the pictures are.
+    """
+    height, width = long_edge_size(pictures.shape[-2], pictures.shape[-1], frame_size_px)
+    pictures = _resize(pictures, height, width)
+    return _resize(pictures, frame_size_px, frame_size_px)
+
+
+def _resize(pictures: Tensor, height_px: int, width_px: int) -> Tensor:
+    """[..., H, W] grey levels to [..., height_px, width_px], rounded after each axis as Pillow."""
+    size, device = pictures.shape[-2:], pictures.device
+    if size[1] != width_px:
+        pictures = pictures @ _lanczos_weights(size[1], width_px, device).T
+        pictures = pictures.round_().clamp_(0, 255)
+    if size[0] != height_px:
+        pictures = _lanczos_weights(size[0], height_px, device) @ pictures
+        pictures = pictures.round_().clamp_(0, 255)
+    return pictures
 
 
 @lru_cache(maxsize=32)  # a few sizes a camera; 4 MB at most each (1024 x 1024)
-def _lanczos_weights(size_in: int, size_out: int) -> Tensor:
+def _lanczos_weights(size_in: int, size_out: int, device: torch.device) -> Tensor:
     """[size_out, size_in]: row i holds what each input pixel adds to output pixel i.
 
     When shrinking, the filter is widened by the ratio, which is what keeps it free of aliases.
@@ -81,4 +94,4 @@ def _lanczos_weights(size_in: int, size_out: int) -> Tensor:
     weights = np.sinc(distances) * np.sinc(distances / LOBES)
     weights[np.abs(distances) >= LOBES] = 0.0
     weights /= weights.sum(axis=1, keepdims=True)
-    return torch.from_numpy(weights.astype(np.float32))
+    return torch.from_numpy(weights.astype(np.float32)).to(device)
