@@ -69,6 +69,7 @@ def inventory(config: Config) -> list[CameraEntry]:
             str(camera.source),
             tuple(rule.name for rule in config.rules_for(name)),
             snapshots=any(rule.snapshot and name in rule.cameras for rule in config.rules.values()),
+            digests=config.digest is not None and name in config.digest.cameras,
         )
         for name, camera in config.cameras.items()
     ]

@@ -17,6 +17,8 @@ from daemon.announce import camera_state, first_messages, inventory
 from daemon.ask_back import asking
 from daemon.config import Config
 from daemon.control import ControlServer
+from daemon.digest_desk import DigestDesk, answers_of
+from daemon.digest_wishes import digest_desk
 from daemon.eventlog import EventLog
 from daemon.lookout import Lookout
 from daemon.media import MediaWriter
@@ -49,6 +51,7 @@ from pipelines.smolvlm2.prompt import DESCRIBE_PROMPT
 from pipelines.sources import FrameSource, open_source
 from pipelines.types import VideoModel
 from pipelines.windows import WindowScheduler
+from pipelines.writing import Writings
 from pipelines.zones import Zone
 
 TICK_S = 1.0
@@ -81,6 +84,8 @@ class App:
     control: ControlServer | None
     media: MediaWriter | None
     switches: Switches
+    writings: Writings
+    digests: DigestDesk | None
 
     def run(self, watchdog: Watchdog, notifier: Notifier) -> int:
         """Start the threads, report until `workers.ended` is set, stop them; the exit code.
@@ -93,6 +98,8 @@ class App:
             self.workers.start("store", self.store.keep, stop)
         if self.control is not None:
             self.workers.start("control", self.control.run, stop)
+        if self.digests is not None:
+            self.workers.start("digest", self.digests.run, stop)
         if self.media is not None:
             self.workers.start("media", self.media.run, stop)
         if self.publisher is not None:
@@ -117,7 +124,8 @@ class App:
     def _stop(self, stop: threading.Event, stop_publishing: threading.Event) -> None:
         """Inference and media first, so that what they have to tell is still published."""
         stop.set()
-        self.requests.close("smolwatch is stopping: ask again when it runs")
+        for queue in (self.requests, self.writings):
+            queue.close("smolwatch is stopping: ask again when it runs")
         writers = ("inference", *(("media",) if self.media is not None else ()))
         left = self.workers.join(INFERENCE_STOP_S, *writers)
         self.reporter.goodbye()
@@ -135,7 +143,8 @@ class App:
         """Not under a thread that still writes: a store that is not closed loses nothing."""
         if self.lookout is not None:
             self.lookout.end()
-        writers = ("inference", "store", *(("media",) if self.media is not None else ()))
+        others = {"store": self.store, "media": self.media, "digest": self.digests}
+        writers = ("inference", *(name for name, there in others.items() if there is not None))
         if self.store is not None and not self.workers.join(STORE_STOP_S, *writers):
             self.store.close()
 
@@ -203,9 +212,11 @@ def build_app(
         },
         clock,
     )
+    writings = Writings(clock)
     inference = InferenceWorker(
-        model, scheduler, watches, media or sink, clock, new_ulid, requests=requests
-    )
+        model, scheduler, watches, media or sink, clock, new_ulid,
+        requests=requests, writings=writings,
+    )  # fmt: skip
     if store is not None:
         resume(store, {name: watch.book for name, watch in watches.items()}, inference, clock)
     rules = {name: {rule.name: rule for rule in config.rules_for(name)} for name in cameras}
@@ -219,7 +230,8 @@ def build_app(
     switches.restore()
     judged = {name: [rule.name for rule in config.rules_for(name)] for name in config.cameras}
     asked = asking(requests, list(cameras), recordings)
-    told = {**answers(store, judged), "ask": asked}
+    digests = digest_desk(config, model, writings, store, outbox, clock)
+    told = {**answers(store, judged), **answers_of(digests), "ask": asked}
     server = ControlServer(control, told) if control is not None else None
     lookout = Lookout(store, captures, scheduler, clock) if store is not None else None
     home = _home_assistant(config, topics)
@@ -230,7 +242,7 @@ def build_app(
         outbox.put_all(first_messages(config, topics, model, watches, settings, clock))
     return App(
         config, clock, Workers(), sources, captures, scheduler, inference, requests, publisher,
-        event_log, reporter, store, lookout, server, media, switches,
+        event_log, reporter, store, lookout, server, media, switches, writings, digests,
     )  # fmt: skip
 
 

@@ -22,6 +22,7 @@ import typer
 from daemon import __version__
 from daemon.cli_ask import ask as ask_back
 from daemon.cli_backtest import backtest
+from daemon.cli_digest import digest
 from daemon.cli_memory import events, why
 from daemon.cli_scene import scene_record
 from daemon.config import Config, ConfigError, load_config
@@ -43,6 +44,7 @@ scene_app = typer.Typer(help="Procedural scenes: cameras that need no hardware."
 app.add_typer(scene_app, name="scene", no_args_is_help=True)
 app.command()(why)
 app.command()(events)
+app.command()(digest)
 app.command()(backtest)
 scene_app.command("record")(scene_record)
 app.command("ask")(ask_back)

@@ -16,6 +16,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 from pydantic.json_schema import GenerateJsonSchema
 
 from daemon import config_checks as checks
+from daemon.config_digest import DigestConfig
 from daemon.config_errors import ConfigError, Problem, explain
 from daemon.config_rules import RuleConfig, judged_on, problems_between
 from daemon.config_sections import (
@@ -58,7 +59,9 @@ class Config(Section):
     media: MediaConfig | None = Field(
         default=None, description="where snapshots and clips go, for rules that want them"
     )
-
+    digest: Annotated[DigestConfig | None, BeforeValidator(checks.none_if_off)] = Field(
+        default=None, description="what happened, on a schedule; left out or `off`: on request only"
+    )
     control: ControlConfig = ControlConfig()
 
     @property
@@ -123,6 +126,9 @@ def _validated(document: Document, secrets: Secrets) -> tuple[Config | None, lis
     described = {name: camera.describe is not None for name, camera in config.cameras.items()}
     between = problems_between(config.rules, described)
     problems += [Problem(found.path, found.text, document.line(found.path)) for found in between]
+    if config.digest is not None and config.store is None:
+        text = "is made of what is stored; leave `store: off` out"
+        problems.append(Problem(("digest",), text, document.line(("digest",))))
     return config, problems
 
 

@@ -87,6 +87,7 @@ Some = BeforeValidator(_some)
 Question = Annotated[Text, AfterValidator(checks.question)]
 Pattern = Annotated[Text, AfterValidator(_pattern)]
 ClockTime = Annotated[str, BeforeValidator(_clock)]
+TimeZone = Annotated[str, AfterValidator(_zone)]
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 
 
@@ -107,7 +108,7 @@ class ActiveConfig(Section):
     )
     from_: ClockTime = Field(default="00:00", alias="from", description="from this time on")
     to: ClockTime = Field(default="24:00", description="up to it; before `from`: the next morning")
-    timezone: Annotated[str, AfterValidator(_zone)] | None = Field(
+    timezone: TimeZone | None = Field(
         default=None, description="left out: the machine's own", examples=["Europe/Berlin"]
     )
 

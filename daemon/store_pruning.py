@@ -21,6 +21,7 @@ _DELETIONS: Final = (
     "DELETE FROM spans WHERE ended < ? AND id IN (SELECT id FROM spans ORDER BY id LIMIT ?)",
     """DELETE FROM descriptions WHERE ended < ? AND id IN
        (SELECT id FROM descriptions ORDER BY id LIMIT ?)""",
+    "DELETE FROM digests WHERE until < ? AND id IN (SELECT id FROM digests ORDER BY id LIMIT ?)",
     "DELETE FROM events WHERE at < ? AND id IN (SELECT id FROM events ORDER BY id LIMIT ?)",
     """DELETE FROM incidents WHERE closed < ? AND incident_id IN
        (SELECT incident_id FROM incidents ORDER BY opened LIMIT ?)""",

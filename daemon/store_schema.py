@@ -129,8 +129,20 @@ CREATE TABLE sent (                             -- the newest alerts that the br
 );
 """
 
+_DIGESTS: Final = """
+CREATE TABLE digests (
+  id INTEGER PRIMARY KEY,
+  camera TEXT NOT NULL,
+  since REAL NOT NULL,
+  until REAL NOT NULL,
+  content TEXT NOT NULL                         -- JSON, as it was published
+);
+CREATE INDEX digests_by_time ON digests (camera, until);
+CREATE INDEX incidents_by_camera ON incidents (camera, opened);
+"""
+
 # Number n brings a file from user_version n to n + 1.
-MIGRATIONS: Final[tuple[str, ...]] = (_FIRST, _OUTBOX)
+MIGRATIONS: Final[tuple[str, ...]] = (_FIRST, _OUTBOX, _DIGESTS)
 
 
 def migrate(connection: sqlite3.Connection) -> int:

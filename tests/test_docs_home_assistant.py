@@ -19,7 +19,7 @@ from pipelines.types import EventType
 TEXT = (Path(__file__).parents[1] / "docs" / "home-assistant.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```yaml\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
 DEVICES = Site(Topics(), "homeassistant", "1").devices(
-    [CameraEntry("porch", "", ("package",), snapshots=True)]
+    [CameraEntry("porch", "", ("package",), snapshots=True, digests=True)]
 )
 ENTITIES = {
     component["default_entity_id"]

@@ -55,6 +55,10 @@ _WORDS = (
     "{{ {'text': value_json.text, 'event_id': value_json.event_id, 'ts': value_json.ts} "
     "| to_json }}"
 )
+_DIGEST = (
+    "{{ {'text': value_json.text, 'text_by': value_json.text_by, 'since': value_json.since, "
+    "'until': value_json.until, 'incidents': value_json.incidents} | to_json }}"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +168,8 @@ class Site:
         }
         if camera.snapshots:
             components["snapshot"] = self._snapshot(name)
+        if camera.digests:
+            components["digest"] = {**self._digest(name), "availability": [here]}
         for figure in _CAMERA_FIGURES:
             sensor = self._figure(name, figure, health)
             components[figure.key] = {**sensor, "availability": [here]}
@@ -194,6 +200,17 @@ class Site:
             "value_template": "{{ value_json.summary[:255] }}",
             "json_attributes_topic": topic,
             "json_attributes_template": _WORDS,
+        }
+
+    def _digest(self, camera: str) -> Component:
+        topic = self.topics.camera(camera, "digest")
+        return {
+            **self._entity("sensor", camera, "digest", "Digest"),
+            "icon": "mdi:newspaper-variant-outline",
+            "state_topic": topic,
+            "value_template": "{{ value_json.summary[:255] }}",
+            "json_attributes_topic": topic,
+            "json_attributes_template": _DIGEST,
         }
 
     def _alert(self, camera: str) -> Component:

@@ -17,6 +17,7 @@ from daemon.mqtt.records import (
     BridgeHealth,
     CameraEntry,
     CameraHealth,
+    Digest,
     PublisherHealth,
     RuleSetting,
     RuleStatus,
@@ -205,6 +206,39 @@ def event_messages(topics: Topics, event: Event, content: Json) -> tuple[Message
         topic = topics.camera(event.camera, "description")
         messages.append(_message(topic, words, retain=True, kind="description"))
     return tuple(messages)
+
+
+def digest_content(digest: Digest) -> Json:
+    """The object of `B/CAMERA/digest`, and of what `smolwatch digest --json` shows."""
+    content: schemas.Digest = {
+        "schema": SCHEMA,
+        "camera": digest.camera,
+        "since": iso_utc(digest.since),
+        "until": iso_utc(digest.until),
+        "summary": summary(f"{counts_in_words(digest.incidents)}. {digest.text}"),
+        "text": full_text(digest.text),
+        "text_by": digest.text_by,
+        "incidents": dict(digest.incidents),
+        "descriptions": digest.descriptions,
+        "blind_s": round(digest.blind_s, 1),
+        "model": {"id": digest.model_id},
+    }
+    return dict(content)
+
+
+def digest_message(topics: Topics, content: Json) -> Message:
+    """`B/CAMERA/digest`; `content` is `digest_content(...)`."""
+    return _message(topics.camera(str(content["camera"]), "digest"), content, retain=True)
+
+
+def counts_in_words(incidents: Mapping[str, int]) -> str:
+    """`3 incidents of package_delivered, 1 of dog`, the most frequent first."""
+    found = sorted(incidents.items(), key=lambda item: (-item[1], item[0]))
+    if not found:
+        return "No incidents"
+    (first, count), *others = found
+    rest = "".join(f", {number} of {rule}" for rule, number in others)
+    return f"{count} incident{'' if count == 1 else 's'} of {first}{rest}"
 
 
 def snapshot(topics: Topics, camera: str, jpeg: bytes) -> Message:

@@ -5,6 +5,7 @@ Knows no topic and no JSON: records that others fill in and `daemon.mqtt.payload
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -37,6 +38,22 @@ class CameraEntry:
     source: str
     rules: tuple[str, ...]
     snapshots: bool = False  # whether any of its rules wants a picture
+    digests: bool = False  # whether one is told on schedule
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """What `B/CAMERA/digest` tells of a camera's hour or day; times are Unix seconds."""
+
+    camera: str
+    since: float
+    until: float
+    text: str
+    text_by: Literal["model", "listing"]
+    incidents: Mapping[str, int]  # by rule: how many opened
+    descriptions: int
+    blind_s: float  # in which nobody looked
+    model_id: str
 
 
 @dataclass(frozen=True, slots=True)

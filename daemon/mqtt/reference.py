@@ -23,6 +23,7 @@ from daemon.mqtt.records import (
     BridgeHealth,
     CameraEntry,
     CameraHealth,
+    Digest,
     PublisherHealth,
     RuleSetting,
     RuleStatus,
@@ -50,6 +51,12 @@ _EVENT = Event(
     prompt_sha256="9f2b" * 16,
 )
 _WORDS = replace(_EVENT, event_type="rule_update", text="A person puts down a package.")
+_DAY = Digest(
+    camera="porch", since=_NOON - 86_400, until=_NOON,
+    text="In the morning a person puts down a package. A car comes and goes in the afternoon.",
+    text_by="model", incidents={"package": 3, "dog": 1}, descriptions=812, blind_s=12.5,
+    model_id="500m",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +123,8 @@ def entries() -> tuple[Entry, ...]:
         Entry("rule", f"{c}/rule/RULE", schemas.RuleState,
               payloads.rule_state(_TOPICS, "porch", "package", status)),
         Entry("description", f"{c}/description", schemas.Description, words),
+        Entry("digest", f"{c}/digest", schemas.Digest,
+              payloads.digest_message(_TOPICS, payloads.digest_content(_DAY))),
         Entry("health", f"{c}/health", schemas.CameraFigures,
               payloads.camera_health(_TOPICS, "porch", health)),
         Entry("discovery", "homeassistant/device/smolwatch_CAMERA/config", Discovery,

@@ -202,3 +202,22 @@ class Description(TypedDict):
     text: Words
     ts: Time
     event_id: str
+
+
+class Digest(TypedDict):
+    """What happened in an hour or a day. The counts are smolwatch's, the words are the model's."""
+
+    schema: Version
+    camera: Slug
+    since: Time
+    until: Time
+    summary: Summary
+    text: Annotated[Words, Field(description="untrusted text, at most 8 KiB of UTF-8")]
+    text_by: Annotated[
+        Literal["model", "listing"],
+        Field(description="`listing`: the model cannot write, its descriptions are listed"),
+    ]
+    incidents: Annotated[dict[Slug, Count], Field(description="by rule, how many opened")]
+    descriptions: Annotated[Count, Field(description="how many were made")]
+    blind_s: Annotated[float, Field(ge=0, description="seconds in which nobody looked")]
+    model: ModelId

@@ -37,7 +37,7 @@ class Topics:
         return f"{self.base}/{RESERVED_SLUG}/{name}"
 
     def camera(self, camera: str, name: str) -> str:
-        """`B/CAMERA/NAME`: availability, state, event, description, health."""
+        """`B/CAMERA/NAME`: availability, state, event, description, digest, health."""
         return f"{self.base}/{check_slug(camera, 'camera')}/{name}"
 
     def rule(self, camera: str, rule: str) -> str:
