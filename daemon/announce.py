@@ -5,13 +5,13 @@ Knows the configuration, the settings and what was remembered; no thread and no 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from daemon import __version__
 from daemon.config import Config
 from daemon.mqtt import payloads
 from daemon.mqtt.records import CameraEntry, RuleStatus
-from daemon.mqtt.topics import Topics
+from daemon.mqtt.topics import RESERVED_SLUG, Topics
 from daemon.settings import CameraSetting, Settings
 from pipelines.clock import Clock
 from pipelines.inference import Watch
@@ -73,3 +73,17 @@ def inventory(config: Config) -> list[CameraEntry]:
         )
         for name, camera in config.cameras.items()
     ]
+
+
+def known_topics(config: Config, topics: Topics) -> Callable[[str], bool]:
+    """Whether a topic is one that this configuration tells on."""
+    rules = {name: {rule.name for rule in config.rules_for(name)} for name in config.cameras}
+
+    def is_known(topic: str) -> bool:
+        name, _, below = topic.removeprefix(f"{topics.base}/").partition("/")
+        if name == RESERVED_SLUG:
+            return True
+        kind, _, rule = below.partition("/")
+        return name in rules and (kind != "rule" or rule in rules[name])
+
+    return is_known

@@ -13,13 +13,14 @@ from pathlib import Path
 import structlog
 
 from daemon import __version__
-from daemon.announce import camera_state, first_messages, inventory
+from daemon.announce import camera_state, first_messages, inventory, known_topics
 from daemon.ask_back import asking
 from daemon.config import Config
 from daemon.control import ControlServer
 from daemon.digest_desk import DigestDesk, answers_of
 from daemon.digest_wishes import digest_desk
 from daemon.eventlog import EventLog
+from daemon.letters import letter_answers
 from daemon.lookout import Lookout
 from daemon.media import MediaWriter
 from daemon.media_wishes import media_writer, recordings_for, wishes_of
@@ -231,7 +232,9 @@ def build_app(
     judged = {name: [rule.name for rule in config.rules_for(name)] for name in config.cameras}
     asked = asking(requests, list(cameras), recordings)
     digests = digest_desk(config, model, writings, store, outbox, clock)
-    told = {**answers(store, judged), **answers_of(digests), "ask": asked}
+    told = {
+        **answers(store, judged), **letter_answers(outbox), **answers_of(digests), "ask": asked,
+    }  # fmt: skip
     server = ControlServer(control, told) if control is not None else None
     lookout = Lookout(store, captures, scheduler, clock) if store is not None else None
     home = _home_assistant(config, topics)
@@ -239,6 +242,7 @@ def build_app(
     watched = Watched(captures, rings, scheduler, inference)
     reporter = Reporter(topics, outbox, publisher, watched, clock)
     if outbox is not None:
+        outbox.withdraw(known_topics(config, topics))
         outbox.put_all(first_messages(config, topics, model, watches, settings, clock))
     return App(
         config, clock, Workers(), sources, captures, scheduler, inference, requests, publisher,

@@ -24,6 +24,7 @@ from daemon.cli_ask import ask as ask_back
 from daemon.cli_backtest import backtest
 from daemon.cli_digest import digest
 from daemon.cli_memory import events, why
+from daemon.cli_mqtt import mqtt_app
 from daemon.cli_scene import scene_record
 from daemon.config import Config, ConfigError, load_config
 from pipelines.errors import SmolwatchError
@@ -42,6 +43,7 @@ app = typer.Typer(
 )
 scene_app = typer.Typer(help="Procedural scenes: cameras that need no hardware.")
 app.add_typer(scene_app, name="scene", no_args_is_help=True)
+app.add_typer(mqtt_app, name="mqtt", no_args_is_help=True)
 app.command()(why)
 app.command()(events)
 app.command()(digest)

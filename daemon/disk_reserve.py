@@ -64,6 +64,7 @@ class DiskReserve:
 
     def _take(self) -> None:
         try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
             fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         except OSError:
             self.released = True

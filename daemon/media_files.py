@@ -6,11 +6,18 @@ Knows a folder and its own files in it; nothing of what they show.
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
+from daemon.disk_reserve import RESERVE_BYTES
 from pipelines.clock import Clock
+
+LEAVE_BYTES: Final = 4 * RESERVE_BYTES  # for descriptions, and then for alerts
 
 # CAMERA-ULID.jpg: nothing else in the folder is ever touched.
 _OURS = re.compile(r"[a-z0-9_]+-[0-9A-Z]{26}\.(jpg|mp4)(\.part)?")
@@ -30,11 +37,16 @@ class MediaFiles:
         self._clock = clock
 
     def write(self, name: str, make: Callable[[Path], None]) -> None:
-        """Have `make` write the file: it is there whole, or not at all. Raises what `make` does."""
+        """Have `make` write the file: it is there whole, or not at all. Raises what `make` does.
+
+        `OSError` where it would leave the disk too little room: pictures are the first to stop.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         part = self.folder / f"{name}.part"
         try:
             make(part)
+            if shutil.disk_usage(self.folder).free < LEAVE_BYTES:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             part.replace(self.folder / name)
         finally:
             part.unlink(missing_ok=True)

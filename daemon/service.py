@@ -17,6 +17,7 @@ import structlog
 from daemon.app import App, build_app
 from daemon.config import Config
 from daemon.control import server_path
+from daemon.disk_reserve import DiskReserve
 from daemon.mqtt.embedded import EmbeddedBroker
 from daemon.mqtt.options import MqttOptions
 from daemon.store import Limits, Store
@@ -38,6 +39,12 @@ def serve(config: Config, env: Mapping[str, str], host_name: str) -> int:
         mqtt = mqtt_options(config, host_name, stack)
         clock = SystemClock()
         store = open_store(config, env, clock)
+        if store is None and mqtt is not None:
+            structlog.get_logger(__name__).warning(
+                "outbox.in_memory",
+                hint="alerts that wait for the broker do not survive a crash: name a file in "
+                "store.path",
+            )
         control = server_path(config.control.path, env)
         if control is None:
             structlog.get_logger(__name__).info(
@@ -63,7 +70,7 @@ def open_store(config: Config, env: Mapping[str, str], clock: Clock) -> Store | 
             return None
         path = Path(folder) / "smolwatch.db"
     limits = Limits(config.store.max_age_days * 86_400.0, config.store.max_bytes)
-    return Store(path, limits, clock)
+    return Store(path, limits, clock, DiskReserve(path.with_name(f"{path.name}.reserve")))
 
 
 def load_model(config: Config) -> VideoModel:

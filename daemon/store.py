@@ -173,9 +173,7 @@ class Store:
             while self.prune_step() and not self._clock.wait(stop, _PAUSE_S):
                 pass
             self.checkpoint()
-            if self._reserve is not None:
-                with self._lock:
-                    self._reserve.restore()
+            self.keep_reserve()
             self._clock.wait(stop, KEEP_EVERY_S)
 
     def prune_step(self) -> bool:
@@ -202,6 +200,12 @@ class Store:
         except sqlite3.Error as error:
             # Locked: the next round does it. Broken: the next write finds out, and mends it.
             log.debug("store.checkpoint_failed", error=str(error))
+
+    def keep_reserve(self) -> None:
+        """Take the disk's reserve again, if there is room now."""
+        if self._reserve is not None:
+            with self._lock:
+                self._reserve.restore()
 
     def close(self) -> None:
         """Leave a file that is whole without its log. Nothing may be called after this."""

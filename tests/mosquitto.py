@@ -13,7 +13,7 @@ import signal
 import socket
 import subprocess
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
@@ -33,8 +33,9 @@ WAIT_S = 15.0  # far more than anything takes here, so that a loaded machine fai
 class Mosquitto:
     """One broker process, anonymous or with `users`, without persistence.
 
-    `access` is the text of an access list; `certificate` (and its key) make it speak TLS. It can be
-    stopped, started again on the same port, frozen and thawed; `stop` is safe at any time.
+    `access` is the text of an access list; `certificate` (and its key) make it speak TLS;
+    `settings` are further lines of its configuration. It can be stopped, started again on the same
+    port, frozen and thawed; `stop` is safe at any time.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Mosquitto:
         users: Mapping[str, str] | None = None,
         access: str | None = None,
         certificate: tuple[Path, Path] | None = None,
+        settings: Sequence[str] = (),
     ) -> None:
         program = shutil.which("mosquitto", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
         if program is None:
@@ -65,6 +67,7 @@ class Mosquitto:
             (folder / "access").write_text(access)
             (folder / "access").chmod(0o600)
             lines.append(f"acl_file {folder / 'access'}")
+        lines += settings
         if certificate is not None:
             lines += [f"certfile {certificate[0]}", f"keyfile {certificate[1]}"]
         self._config.write_text("\n".join(lines) + "\n")
@@ -84,6 +87,12 @@ class Mosquitto:
             self._process.wait(WAIT_S)
             self._process = None
 
+    def allow(self, access: str) -> None:
+        """Put another access list in place, while it runs."""
+        assert self._process is not None
+        (self._config.parent / "access").write_text(access)
+        self._process.send_signal(signal.SIGHUP)
+
     def freeze(self) -> None:
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
@@ -99,9 +108,10 @@ def mosquitto(
     users: Mapping[str, str] | None = None,
     access: str | None = None,
     certificate: tuple[Path, Path] | None = None,
+    settings: Sequence[str] = (),
 ) -> Iterator[Mosquitto]:
     """A running broker for the length of a `with` block."""
-    broker = Mosquitto(folder, users, access, certificate)
+    broker = Mosquitto(folder, users, access, certificate, settings)
     broker.start()
     try:
         yield broker
@@ -209,13 +219,17 @@ class Gate:
 
     `mqtt5`: "pass" it on; "refuse" it with the return code 1 of MQTT 3.1.1; or "close" without a
     word. With `nonsense` no version gets any further. `connects` holds the protocol level of each
-    CONNECT seen.
+    CONNECT seen. `bytes_per_s`: no more than so many get through to the broker.
     """
 
     def __init__(
-        self, broker_port: int, mqtt5: Literal["pass", "refuse", "close"] = "pass"
+        self,
+        broker_port: int,
+        mqtt5: Literal["pass", "refuse", "close"] = "pass",
+        bytes_per_s: int | None = None,
     ) -> None:
         self.mqtt5 = mqtt5
+        self.bytes_per_s = bytes_per_s
         self.nonsense: bytes | None = None
         self.connects: list[int] = []
         self._broker_port = broker_port
@@ -269,7 +283,8 @@ class Gate:
         self._lines += [line, onward]
         for source, target in ((line, onward), (onward, line)):
             source.settimeout(None)
-            threading.Thread(target=_pump, args=(source, target), daemon=True).start()
+            slowly = self.bytes_per_s if source is line else None
+            threading.Thread(target=_pump, args=(source, target, slowly), daemon=True).start()
 
 
 def self_signed(folder: Path) -> tuple[Path, Path]:
@@ -283,6 +298,33 @@ def self_signed(folder: Path) -> tuple[Path, Path]:
             *("-subj", "/CN=test broker", "-addext", "subjectAltName=IP:127.0.0.1"),
             *("-addext", "keyUsage=critical,digitalSignature,keyCertSign"),
             *("-out", str(certificate), "-keyout", str(key)),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    return certificate, key
+
+
+def expired(folder: Path) -> tuple[Path, Path]:
+    """A certificate as `self_signed` makes, but of the year 2020, and its key."""
+    _, key = self_signed(folder)
+    request, certificate, settings = (folder / name for name in ("csr", "old.pem", "ca.conf"))
+    (folder / "index.txt").touch()
+    settings.write_text(
+        f"[ca]\ndefault_ca=own\n[own]\ndatabase={folder}/index.txt\nnew_certs_dir={folder}\n"
+        f"serial={folder}/serial\ndefault_md=sha256\npolicy=any\nx509_extensions=marks\n"
+        "[any]\ncommonName=supplied\n"
+        "[marks]\nsubjectAltName=IP:127.0.0.1\nbasicConstraints=critical,CA:true\n"
+        "keyUsage=critical,digitalSignature,keyCertSign\n"
+    )
+    ask = ("openssl", "req", "-new", "-key", str(key), "-subj", "/CN=test broker")
+    subprocess.run([*ask, "-out", str(request)], check=True, capture_output=True)
+    subprocess.run(
+        [
+            *("openssl", "ca", "-batch", "-selfsign", "-notext", "-create_serial"),
+            *("-config", str(settings), "-keyfile", str(key), "-in", str(request)),
+            *("-startdate", "20200101000000Z", "-enddate", "20200201000000Z"),
+            *("-out", str(certificate)),
         ],
         check=True,
         capture_output=True,
@@ -322,8 +364,11 @@ def _listens(port: int) -> bool:
     return False
 
 
-def _pump(source: socket.socket, target: socket.socket) -> None:
+def _pump(source: socket.socket, target: socket.socket, bytes_per_s: int | None = None) -> None:
+    pause = threading.Event()
     with suppress(OSError):
-        while piece := source.recv(65_536):
+        while piece := source.recv(65_536 if bytes_per_s is None else 4096):
             target.sendall(piece)
+            if bytes_per_s is not None:
+                pause.wait(len(piece) / bytes_per_s)
         target.shutdown(socket.SHUT_RDWR)
