@@ -25,8 +25,9 @@ import structlog
 
 from daemon.disk_reserve import DiskReserve
 from daemon.store_file import is_damage, is_full, open_anew, open_writer
-from daemon.store_pruning import delete_old, delete_oldest, shrink, used_bytes
+from daemon.store_pruning import Pruning, shrink
 from daemon.store_rows import Content, Rows
+from daemon.store_turns import Turns
 from pipelines.clock import Clock
 from pipelines.types import Outcome
 
@@ -37,6 +38,7 @@ T = TypeVar("T")
 
 KEEP_EVERY_S: Final = 5.0
 _PAUSE_S: Final = 0.02  # between steps, for those who wait for the lock
+STEP_S: Final = 0.002  # of deleting at once; writing it down takes as long again
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,8 @@ class Store:
         self._limits = limits
         self._clock = clock
         self._reserve = reserve
-        self._lock = threading.Lock()
+        self._lock = Turns()
+        self._pruning = Pruning()
         self._failing = False
         self._connection = open_writer(path)
         self._rows = Rows(self._connection)
@@ -170,23 +173,34 @@ class Store:
     def keep(self, stop: threading.Event) -> None:
         """Delete what is old or too much, and copy the log into the file, until `stop`."""
         while not stop.is_set():
-            while self.prune_step() and not self._clock.wait(stop, _PAUSE_S):
-                pass
+            until_s = self._clock.monotonic_s() + KEEP_EVERY_S
+            while self.prune_step() and self._clock.monotonic_s() < until_s:
+                if self._clock.wait(stop, _PAUSE_S):
+                    break
             self.checkpoint()
             self.keep_reserve()
-            self._clock.wait(stop, KEEP_EVERY_S)
+            self._clock.wait(stop, max(_PAUSE_S, until_s - self._clock.monotonic_s()))
 
     def prune_step(self) -> bool:
-        """Delete a little; whether there was something to delete."""
+        """Delete a little; whether there was something to delete.
 
-        def prune(connection: sqlite3.Connection) -> int:
-            gone = delete_old(connection, self._clock.wall_time() - self._limits.max_age_s)
-            if not gone and used_bytes(connection) > self._limits.max_bytes:
-                gone = delete_oldest(connection)
-            return gone
+        Whoever writes waits for `STEP_S` and the commit at most: it ends when somebody waits.
+        """
+        until_s = self._clock.monotonic_s() + STEP_S
+
+        def go_on() -> bool:
+            return not self._lock.wanted and self._clock.monotonic_s() < until_s
+
+        def prune(connection: sqlite3.Connection) -> bool:
+            before = self._clock.wall_time() - self._limits.max_age_s
+            texts_gone = self._pruning.texts_gone
+            pruned = self._pruning.step(connection, before, self._limits.max_bytes, go_on)
+            if self._pruning.texts_gone > texts_gone:
+                self._rows.forget_texts()
+            return pruned
 
         return bool(self.write(prune, durable=False)) or bool(
-            self.read(lambda connection: shrink(connection, self._limits.max_bytes))
+            self.read(lambda connection: shrink(connection, self._limits.max_bytes, go_on))
         )
 
     def checkpoint(self) -> None:

@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from daemon.store_pruning import TEXT_GRAIN
 from pipelines.types import Event, Observation, Outcome
 
 Content = Mapping[str, object]
@@ -22,10 +23,12 @@ class Rows:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
-        self._texts: dict[str, int] = {}
+        self._texts: dict[str, tuple[int, int]] = {}  # row, and what it says in `last`
+        newest = connection.execute("SELECT max(id) FROM observations").fetchone()[0]
+        self._observation: int = newest or 0  # the newest one's row
 
     def forget_texts(self) -> None:
-        """After a rollback: some texts may have been taken back with it."""
+        """After a rollback, which may have taken some back with it, or after some were deleted."""
         self._texts.clear()
 
     def record(self, told: Outcome, contents: Sequence[Content], at: float) -> None:
@@ -50,7 +53,7 @@ class Rows:
             ).lastrowid
         spent = seen.timings
         parts = (spent.queue_ms, spent.encode_ms, spent.prefill_ms, spent.decode_ms)
-        self.connection.execute(
+        written = self.connection.execute(
             "INSERT INTO observations (camera, started, ended, questions, answers, verdicts,"
             " timings, model, description) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
@@ -65,6 +68,7 @@ class Rows:
                 description,
             ),
         )
+        self._observation = written.lastrowid or 0
         return description
 
     def _insert_event(self, event: Event, content: Content, description: int | None) -> None:
@@ -100,19 +104,21 @@ class Rows:
         )
 
     def _text(self, text: str) -> int:
-        """The row of a text that comes again and again."""
+        """The row of a text that comes again and again, for the observation that comes next."""
+        now = self._observation + 1
         known = self._texts.get(text)
-        if known is not None:
-            return known
-        add, find = (
-            "INSERT OR IGNORE INTO texts (text) VALUES (?)",
-            "SELECT id FROM texts WHERE text = ?",
+        if known is not None and 0 <= now - known[1] < TEXT_GRAIN:
+            return known[0]
+        row = int(
+            self.connection.execute(
+                "INSERT INTO texts (text, last) VALUES (?, ?)"
+                " ON CONFLICT (text) DO UPDATE SET last = excluded.last RETURNING id",
+                (text, now),
+            ).fetchone()[0]
         )
-        self.connection.execute(add, (text,))
-        row = int(self.connection.execute(find, (text,)).fetchone()[0])
         if len(self._texts) >= _TEXTS_KEPT:
             self._texts.clear()
-        self._texts[text] = row
+        self._texts[text] = row, now
         return row
 
 

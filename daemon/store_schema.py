@@ -141,8 +141,15 @@ CREATE INDEX digests_by_time ON digests (camera, until);
 CREATE INDEX incidents_by_camera ON incidents (camera, opened);
 """
 
+# So that texts that no observation uses any more can be found, see `daemon.store_pruning`.
+_TEXTS_USED: Final = """
+ALTER TABLE texts ADD COLUMN last INTEGER NOT NULL DEFAULT 0;  -- row of observations
+UPDATE texts SET last = (SELECT coalesce(max(id), 0) FROM observations);
+CREATE INDEX texts_by_last ON texts (last);
+"""
+
 # Number n brings a file from user_version n to n + 1.
-MIGRATIONS: Final[tuple[str, ...]] = (_FIRST, _OUTBOX, _DIGESTS)
+MIGRATIONS: Final[tuple[str, ...]] = (_FIRST, _OUTBOX, _DIGESTS, _TEXTS_USED)
 
 
 def migrate(connection: sqlite3.Connection) -> int:

