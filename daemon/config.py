@@ -1,6 +1,7 @@
 """What is smolwatch to do?
 
-Knows the whole of the configuration, file and all, but opens nothing else than secret files.
+Knows the whole of the configuration, file and all; of other files it opens those that hold secrets
+or reference pictures.
 `python -m daemon.config` prints the JSON Schema that is kept in configs/config.schema.json.
 """
 
@@ -33,6 +34,7 @@ from daemon.config_sections import (
 )
 from daemon.config_yaml import Document, read_yaml
 from daemon.secrets import Secrets
+from pipelines.examples import Examples
 from pipelines.rules import Rule
 from pipelines.zones import Zone
 
@@ -78,6 +80,11 @@ class Config(Section):
         cameras = judged_on(self.rules)
         return tuple(r.made(name) for name, r in self.rules.items() if camera in cameras[name])
 
+    @property
+    def examples(self) -> tuple[Examples, ...]:
+        """The reference pictures of all questions, each set once: the model must learn them."""
+        return tuple(dict.fromkeys(e for rule in self.rules.values() for e in rule.all_shown()))
+
     def zones_for(self, camera: str) -> tuple[Zone, ...]:
         """The parts of one camera's picture that rules ask about, each once."""
         names = {rule.name for rule in self.rules_for(camera)}
@@ -100,19 +107,21 @@ def load_config(path: Path, env: Mapping[str, str]) -> Config:
         problem = Problem((), "is not UTF-8 text; save it as UTF-8", line=1)
         raise ConfigError(str(path), [problem]) from None
     document = read_yaml(text)
-    config, problems = _validated(document, Secrets(env))
+    config, problems = _validated(document, Secrets(env), path.parent)
     if config is None or problems:
         raise ConfigError(str(path), problems)
     return config
 
 
-def _validated(document: Document, secrets: Secrets) -> tuple[Config | None, list[Problem]]:
+def _validated(
+    document: Document, secrets: Secrets, folder: Path
+) -> tuple[Config | None, list[Problem]]:
     problems = list(document.problems)
     if document.values is None:
         nothing = Problem((), "there is nothing in it; a configuration needs `cameras:`", line=1)
         return None, problems or [nothing]
     has_media = isinstance(document.values, dict) and bool(document.values.get("media"))
-    context = checks.Context(secrets, checks.names_of_cameras(document.values), has_media)
+    context = checks.Context(secrets, checks.names_of_cameras(document.values), has_media, folder)
     try:
         config = Config.model_validate(document.values, context=context)
     except ValidationError as error:

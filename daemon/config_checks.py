@@ -17,6 +17,7 @@ from daemon.config_errors import Refused, did_you_mean
 from daemon.secrets import SecretError, Secrets, read_secret_file
 from pipelines.polygons import Polygon, problem_of
 from pipelines.smolvlm2.presets import NAMES
+from pipelines.smolvlm2.prompt import CONTROL_TOKENS
 from pipelines.sources.url import SourceUrl
 
 SLUG_SCHEMA = {"type": "string", "pattern": "^[a-z0-9_]+$", "maxLength": 64}
@@ -40,6 +41,7 @@ class Context:
     secrets: Secrets
     cameras: tuple[str, ...]
     has_media: bool = True  # whether pictures have a place to go
+    folder: Path = Path()  # where the file lies
 
 
 def names_of_cameras(values: object) -> tuple[str, ...]:
@@ -142,6 +144,13 @@ def question(text: str) -> str:
     if "\n" in text.strip():
         raise Refused("found several lines; expected one question on one line")
     return text.strip()
+
+
+def caption(text: str) -> str:
+    """What a reference picture says: it stands in the model's prompt."""
+    if any(token in text for token in CONTROL_TOKENS):
+        raise Refused(f"found one of {', '.join(CONTROL_TOKENS)}, which only the model may use")
+    return question(text)
 
 
 def stride(stride_s: float, info: ValidationInfo) -> float:

@@ -7,15 +7,25 @@ Knows one rule at a time, and last how rules refer to each other; how they are j
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import time
+from functools import cached_property
 from typing import Annotated, Final, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    WithJsonSchema,
+    model_validator,
+)
 
 from daemon import config_checks as checks
 from daemon.config_errors import Problem, Refused, did_you_mean
+from daemon.config_pictures import ReferencePicture, picture
 from daemon.config_sections import (
     CameraNames,
     Count,
@@ -26,6 +36,7 @@ from daemon.config_sections import (
     Slug,
     Text,
 )
+from pipelines.examples import Example, Examples
 from pipelines.rules import (
     AllOf,
     AnyOf,
@@ -86,6 +97,12 @@ def _some(value: object) -> object:
 Some = BeforeValidator(_some)
 Question = Annotated[Text, AfterValidator(checks.question)]
 Pattern = Annotated[Text, AfterValidator(_pattern)]
+Picture = Annotated[
+    ReferencePicture,
+    PlainValidator(picture),
+    PlainSerializer(str),
+    WithJsonSchema({"type": "string", "minLength": 1}),
+]
 ClockTime = Annotated[str, BeforeValidator(_clock)]
 TimeZone = Annotated[str, AfterValidator(_zone)]
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
@@ -125,6 +142,15 @@ class ActiveConfig(Section):
         return Hours(tuple(sorted(DAYS.index(day) for day in self.days)), start, end, zone)
 
 
+class ExampleConfig(Section):
+    """A picture that the model is shown before the video, and what it says."""
+
+    image: Picture = Field(description="a JPEG, PNG or WebP; its path begins at this file")
+    says: Annotated[str, Field(min_length=1, max_length=100), AfterValidator(checks.caption)] = (
+        Field(description="in a few words", examples=["the gate is closed"])
+    )
+
+
 class ConditionConfig(Section):
     """One of: a question, a pattern, another rule, or several conditions together."""
 
@@ -132,6 +158,12 @@ class ConditionConfig(Section):
         default=None,
         description="a question that yes or no answers",
         examples=["Was a package delivered?"],
+    )
+    examples: Annotated[tuple[ExampleConfig, ...], Field(min_length=1, max_length=8)] | None = (
+        Field(
+            default=None,
+            description="pictures to compare with, for `ask`; they make each look longer",
+        )
     )
     match: Pattern | None = Field(
         default=None, description="a regular expression, looked for in descriptions in any case"
@@ -156,6 +188,8 @@ class ConditionConfig(Section):
             raise Refused(f"it says nothing of when; expected one of {known}, for example{example}")
         if len(said) > 1:
             raise Refused(f"found {' and '.join(said)}; expected only one of {known}")
+        if self.examples is not None and self.ask is None:
+            raise Refused("`examples` go with `ask`: delete them, or write the question")
         return self
 
     def said(self) -> dict[str, object]:
@@ -163,10 +197,29 @@ class ConditionConfig(Section):
         keys = ("ask", "match", "rule", "all", "any")
         return {**{key: getattr(self, key) for key in keys}, "not": self.not_}
 
+    @cached_property
+    def shown(self) -> Examples | None:
+        """The question's reference pictures."""
+        if self.examples is None:
+            return None
+        return Examples([Example(one.image.pixels, one.says) for one in self.examples])
+
+    @property
+    def question(self) -> str | None:
+        """The name of the question: with other pictures it is another one."""
+        return self.ask if self.shown is None or not self.ask else self.shown.question(self.ask)
+
+    def all_shown(self) -> Iterator[Examples]:
+        """The reference pictures of this and of all conditions in it."""
+        if self.shown is not None:
+            yield self.shown
+        for part in (*(self.all or ()), *(self.any or ()), *([self.not_] if self.not_ else ())):
+            yield from part.all_shown()
+
     def condition(self) -> Condition:
         """Make the condition as the rules judge it."""
-        if self.ask is not None:
-            return Ask(self.ask)
+        if self.question is not None:
+            return Ask(self.question)
         if self.match is not None:
             return Match(self.match)
         if self.rule is not None:
@@ -241,6 +294,12 @@ class RuleConfig(ConditionConfig):
         """See `ConditionConfig.said`."""
         return {**super().said(), "sequence": self.sequence}
 
+    def all_shown(self) -> Iterator[Examples]:
+        """See `ConditionConfig.all_shown`."""
+        yield from super().all_shown()
+        for step in self.sequence or ():
+            yield from step.all_shown()
+
     def when(self) -> When:
         """Make the condition, or the sequence of them."""
         if self.sequence is None:
@@ -250,11 +309,13 @@ class RuleConfig(ConditionConfig):
     def made(self, name: str) -> Rule:
         """The rule as the pipeline judges it."""
         zone = Zone.around(self.zone) if self.zone is not None else None
-        ask = zone.question(self.ask) if zone is not None and self.ask else self.ask
+        ask = self.question
+        if zone is not None and ask is not None:
+            ask = zone.question(ask)
         return Rule(
             name=name,
             ask=ask or "",
-            when=None if self.ask is not None else _within(self.when(), zone),
+            when=None if ask is not None else _within(self.when(), zone),
             for_s=self.for_s,
             active=self.active.hours() if self.active is not None else None,
             open_above=self.open_above,

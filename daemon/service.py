@@ -82,6 +82,7 @@ def load_model(config: Config) -> VideoModel:
         num_threads=wanted.threads,
         max_description_tokens=wanted.max_new_tokens,
     )
+    model.learn(config.examples)
     structlog.get_logger(__name__).info("model.ready", model=model.model_id)
     return model
 

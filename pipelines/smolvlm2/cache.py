@@ -16,7 +16,8 @@ from pipelines.types import FrameKey
 class EncoderCache:
     """Features of the frames used last, bounded in bytes. For one thread.
 
-    When full, the features that were used longest ago go first (counted in `evictions`).
+    When full, the features that were used longest ago go first (counted in `evictions`). Those of
+    reference pictures never go and do not count: see `pin`.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -25,27 +26,37 @@ class EncoderCache:
         self.hits = 0
         self.misses = 0
         self.evictions = 0
+        self._pinned: dict[FrameKey, Tensor | None] = {}
         self._features: OrderedDict[FrameKey, Tensor] = OrderedDict()  # oldest use first
 
     def __len__(self) -> int:
-        """Count the frames held."""
+        """Count the frames held, without those that are pinned."""
         return len(self._features)
 
     def get(self, key: FrameKey) -> Tensor | None:
         """Features `[tokens, hidden]` of a frame, or None if they must be computed."""
-        features = self._features.get(key)
+        pinned = key in self._pinned
+        features = self._pinned[key] if pinned else self._features.get(key)
         if features is None:
             self.misses += 1
             return None
         self.hits += 1
-        self._features.move_to_end(key)
+        if not pinned:
+            self._features.move_to_end(key)
         return features
+
+    def pin(self, key: FrameKey) -> None:
+        """Keep this one's features for good, once they are put: it is shown again and again."""
+        self._pinned.setdefault(key, None)
 
     def put(self, key: FrameKey, features: Tensor) -> None:
         """Keep features `[tokens, hidden]`, unless they alone are larger than the cache.
 
         `features` must own their memory: a row of a batch would keep the whole batch alive.
         """
+        if key in self._pinned:
+            self._pinned[key] = features
+            return
         previous = self._features.pop(key, None)
         if previous is not None:
             self.num_bytes -= previous.nbytes

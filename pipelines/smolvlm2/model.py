@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +17,10 @@ from torch import Tensor
 
 from pipelines.clock import Clock, SystemClock
 from pipelines.errors import InferenceError
+from pipelines.examples import Examples, split_question
 from pipelines.smolvlm2.batch_protocol import BatchEngine, OneAtATime, Prompt
 from pipelines.smolvlm2.cache import EncoderCache
+from pipelines.smolvlm2.comparing import parts_of, whole_of
 from pipelines.smolvlm2.engine_protocol import Engine, Prefix
 from pipelines.smolvlm2.preprocess import check_picture
 from pipelines.smolvlm2.prompt import text_prompt
@@ -41,6 +43,9 @@ class _Worded:
 
     look: Look
     place: int  # among the looks that came together
+    examples: Examples | None  # what all its questions show
+    asked: tuple[str, ...]  # its questions as the model reads them
+    frames: tuple[Frame, ...]  # reference pictures, then the window's
     keys: tuple[FrameKey, ...]
     ids: tuple[int, ...]
     suffixes: tuple[tuple[int, ...], ...]
@@ -72,6 +77,7 @@ class SmolVLM2:
         self._max_description_tokens = max_description_tokens
         self._clock = clock or SystemClock()
         self._image_batches = itertools.count()
+        self._examples: dict[str, Examples] = {}
         self._warm: dict[tuple[FrameKey, ...], Prefix] = {}  # of the windows looked at last
 
     @property
@@ -127,11 +133,20 @@ class SmolVLM2:
         except (RuntimeError, ValueError) as error:  # as in `observe`
             raise InferenceError(f"no text could be written: {error}") from error
 
+    def learn(self, examples: Iterable[Examples]) -> None:
+        """Know the reference pictures that questions name. Each is encoded once, and kept."""
+        for known in examples:
+            self._examples[known.name] = known
+            for frame in known.frames:
+                self.cache.pin(frame.key)
+
     def observe(self, window: Window, questions: Sequence[str], prompt: str | None) -> Observation:
         """Answer all `questions` about one window, and with `prompt` also describe it.
 
         Answers are `p_yes`, the share of yes between yes and no as the answer's first word.
-        Raises `InferenceError`. `Timings.queue_ms` is left at 0: the worker knows it.
+        Questions with reference pictures (`Examples.question`, `learn`) cost a prefill for each
+        set of pictures; all others share one, and so does the description. Raises
+        `InferenceError`. `Timings.queue_ms` is left at 0: the worker knows it.
         """
         [seen] = self.observe_many([Look(window, tuple(questions), prompt)])
         if isinstance(seen, InferenceError):
@@ -143,6 +158,15 @@ class SmolVLM2:
 
         The times of an observation are those of all windows that ran with it.
         """
+        parts = [parts_of(look) for look in looks]
+        seen = iter(self._observe_each([part for some in parts for part in some]))
+        return [
+            whole_of(look, list(itertools.islice(seen, len(some))))
+            for look, some in zip(looks, parts, strict=True)
+        ]
+
+    def _observe_each(self, looks: Sequence[Look]) -> list[Result]:
+        """`observe_many` for looks whose questions all show the same pictures, or none."""
         results: list[Result | None] = [None] * len(looks)
         worded: list[_Worded] = []
         for place, look in enumerate(looks):
@@ -181,27 +205,41 @@ class SmolVLM2:
         """Put a look into ids. Raises `ValueError` for what cannot be asked or is no picture."""
         for frame in look.window.frames:
             check_picture(frame.image)
-        questions, prompt = tuple(dict.fromkeys(look.questions)), look.prompt
-        suffixes = tuple(self._wording.suffix_ids(question) for question in questions)
+        asked = tuple(split_question(question)[0] for question in look.questions)
+        name = split_question(look.questions[0])[1] if look.questions else None
+        examples = self._known(name) if name is not None else None
+        frames = (*(examples.frames if examples is not None else ()), *look.window.frames)
+        suffixes, prompt = tuple(map(self._wording.suffix_ids, asked)), look.prompt
         describe = self._wording.suffix_ids(prompt) if prompt is not None else ()
         words = max(len(describe), DESCRIBE_ROOM) + self._max_description_tokens
         return _Worded(
-            look=Look(look.window, questions, prompt),
+            look=look,
             place=place,
-            keys=tuple(frame.key for frame in look.window.frames),
-            ids=self._wording.prefix_ids(look.window),
+            examples=examples,
+            asked=asked,
+            frames=frames,
+            keys=tuple(frame.key for frame in frames),
+            ids=self._wording.prefix_ids(look.window, examples),
             suffixes=suffixes,
             describe=describe,
             room=max(sum(map(len, suffixes)), words),
         )
 
+    def _known(self, name: str) -> Examples:
+        if name not in self._examples:
+            raise ValueError(f"the reference pictures [{name}] were not loaded")
+        return self._examples[name]
+
     def _groups(self, worded: Sequence[_Worded]) -> Iterator[list[_Worded]]:
-        """As many as the engine runs at once, of about the same length: padding is work, too."""
+        """As many as the engine runs at once, of about the same length: padding is work, too.
 
-        def length(one: _Worded) -> int:
-            return round_up(len(one.ids), PROMPT_STEP)
+        Those without reference pictures last: words are asked for next, and want them warm.
+        """
 
-        for _, alike in itertools.groupby(sorted(worded, key=length), key=length):
+        def kind(one: _Worded) -> tuple[bool, int]:
+            return one.examples is None, round_up(len(one.ids), PROMPT_STEP)
+
+        for _, alike in itertools.groupby(sorted(worded, key=kind), key=kind):
             rest = list(alike)
             while rest:
                 yield rest[: self.windows_at_once]
@@ -252,7 +290,7 @@ class SmolVLM2:
                     frames_encoded=num_encoded,
                 ),
                 model_id=self._model_id,
-                prompt_sha256=self._wording.sha256(one.look.questions, one.look.prompt),
+                prompt_sha256=self._wording.sha256(one.asked, one.look.prompt, one.examples),
             )
             results.append(seen)
         return results
@@ -267,7 +305,7 @@ class SmolVLM2:
         counts: list[int] = []
         for one in group:
             before = len(new)
-            for frame in one.look.window.frames:
+            for frame in one.frames:
                 cached = self.cache.get(frame.key)
                 if cached is None:
                     new[frame.key] = frame.image

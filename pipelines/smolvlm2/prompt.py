@@ -27,8 +27,16 @@ CONTROL_TOKENS = (IMAGE_TOKEN, FAKE_TOKEN, GLOBAL_TOKEN, START_TOKEN, END_TOKEN,
 DESCRIBE_PROMPT = "Describe what happens in this video."
 
 
-def video_prefix(timestamps_s: Sequence[float], duration_s: float, tokens_per_frame: int) -> str:
+def video_prefix(
+    timestamps_s: Sequence[float],
+    duration_s: float,
+    tokens_per_frame: int,
+    says: Sequence[str] = (),
+) -> str:
     """Give all that stands before the question's blank line, equal for all questions of a window.
+
+    `says`: what reference pictures show. They stand before the video, each behind its words; their
+    features come first. The wording is smolwatch's own, the model was not tuned on it.
 
     `timestamps_s` are seconds from the window's start, one a frame, oldest first; like the
     processor, whole seconds are shown and the rest is cut off. `duration_s` is shown as H:MM:SS.
@@ -38,13 +46,16 @@ def video_prefix(timestamps_s: Sequence[float], duration_s: float, tokens_per_fr
     """
     if not timestamps_s:
         raise ValueError("a prompt needs at least one frame")
+    for words in says:
+        _plain(words)
     if min(*timestamps_s, duration_s) < 0:
         raise ValueError(f"times start at 0, not {list(timestamps_s)} of {duration_s} s")
     frame_count = num2words(len(timestamps_s))
     picture = FAKE_TOKEN + GLOBAL_TOKEN + IMAGE_TOKEN * tokens_per_frame + FAKE_TOKEN
+    examples = "".join(f'Example of "{words.strip()}":{picture}\n' for words in says)
     intro = (
-        f"{START_TOKEN}User: You are provided the following series of {frame_count} frames "
-        f"from a {timedelta(seconds=int(duration_s))} [H:MM:SS] video.\n"
+        f"{START_TOKEN}User: {examples}You are provided the following series of "
+        f"{frame_count} frames from a {timedelta(seconds=int(duration_s))} [H:MM:SS] video.\n"
     )
     frames = (f"\nFrame from {int(t // 60):02d}:{int(t % 60):02d}:{picture}" for t in timestamps_s)
     return intro + "".join(frames)

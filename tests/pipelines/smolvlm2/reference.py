@@ -19,12 +19,26 @@ from transformers.video_utils import VideoMetadata
 
 
 def reference_prompt(
-    question: str, *, times_s: Sequence[float], duration_s: float, tokens_per_frame: int
+    question: str,
+    *,
+    times_s: Sequence[float],
+    duration_s: float,
+    tokens_per_frame: int,
+    says: Sequence[str] = (),
 ) -> str:
-    """The chat template's text, with the processor's own words in place of the video."""
-    conversation = [
-        {"role": "user", "content": [{"type": "video"}, {"type": "text", "text": question}]}
-    ]
+    """The chat template's text, with the processor's own words in place of pictures and video.
+
+    `says`: of reference pictures, which stand before the video, text and pictures in turn.
+    """
+    content: list[dict[str, str]] = []
+    for number, words in enumerate(says):
+        text = f'Example of "{words}":'
+        content.append({"type": "text", "text": text if number == 0 else f"\n{text}"})
+        content.append({"type": "image"})
+    if says:
+        content.append({"type": "text", "text": "\n"})
+    content += [{"type": "video"}, {"type": "text", "text": question}]
+    conversation = [{"role": "user", "content": content}]
     rendered, _ = render_jinja_template(
         [conversation],
         chat_template=processing_smolvlm.DEFAULT_CHAT_TEMPLATE,
@@ -44,7 +58,11 @@ def reference_prompt(
         frames_indices=[round(time_s * fps) for time_s in times_s],
     )
     video = {"pixel_values": torch.empty(1, len(times_s)), "video_metadata": [metadata]}
-    return rendered[0].replace("<video>", processor.replace_video_token(video, video_idx=0))
+    unsplit = {"rows": [[0] * len(says)], "cols": [[0] * len(says)]}
+    first, *others = rendered[0].split("<image>")
+    for number, after in enumerate(others):
+        first += processor.replace_image_token(unsplit, number) + after
+    return first.replace("<video>", processor.replace_video_token(video, video_idx=0))
 
 
 def reference_text_prompt(task: str) -> str:

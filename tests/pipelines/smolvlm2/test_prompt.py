@@ -31,6 +31,25 @@ def test_prompt_is_that_of_the_processor_and_its_template(times_s, duration_s):
     assert prefix + question_suffix("Did a person leave?") == expected
 
 
+@pytest.mark.parametrize("says", [["closed"], ["the gate is closed", "7 cars", "¿abierto?"]])
+def test_pictures_before_the_video_are_written_as_the_processor_writes_them(model_dir: Path, says):
+    tokens = Tokens.from_file(model_dir / "tokenizer.json")
+    expected = reference_prompt(
+        "Is it open?", times_s=[0.0, 1.0], duration_s=1.0, tokens_per_frame=16, says=says
+    )
+    prefix = video_prefix([0.0, 1.0], 1.0, 16, says)
+    assert prefix + question_suffix("Is it open?") == expected
+    ids = tokens.encode(prefix) + tokens.encode(question_suffix("Is it open?"))
+    assert ids == reference_ids(model_dir, expected)
+    assert ids.count(tokens.image_id) == (len(says) + 2) * 16
+
+
+@pytest.mark.parametrize("says", ["", "an <image>"])
+def test_what_a_picture_must_not_say(says):
+    with pytest.raises(ValueError, match=r"empty|control token"):
+        video_prefix([0.0], 0.0, 4, [says])
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     times_ms=st.lists(st.integers(0, 8_000_000), min_size=1, max_size=70).map(sorted),
