@@ -31,12 +31,9 @@ def first_messages(
     All but those whose incidents go on, see `daemon.resume`.
     """
     messages = [
-        payloads.bridge_info(
-            topics, version=__version__, model_id=model.model_id,
-            configuration=config.model_dump(mode="json"),
-        ),
+        bridge_info(config, topics, model),
         payloads.bridge_cameras(topics, inventory(config)),
-    ]  # fmt: skip
+    ]
     now = clock.wall_time()
     for name in config.cameras:
         messages.append(camera_state(topics, name, settings.of(name)))
@@ -52,6 +49,14 @@ def first_messages(
             )
             messages.append(payloads.rule_state(topics, name, rule.name, status))
     return messages
+
+
+def bridge_info(config: Config, topics: Topics, model: VideoModel) -> payloads.Message:
+    """`B/bridge/info`, of a configuration that shows no secrets."""
+    said = config.model_dump(mode="json")
+    return payloads.bridge_info(
+        topics, version=__version__, model_id=model.model_id, configuration=said
+    )
 
 
 def camera_state(topics: Topics, camera: str, setting: CameraSetting) -> payloads.Message:

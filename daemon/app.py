@@ -6,17 +6,19 @@ Knows all parts and the work of none. `build_app` reads from top to bottom as fr
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 
 from daemon import __version__
-from daemon.announce import camera_state, first_messages, inventory, known_topics
-from daemon.ask_back import asking
+from daemon.announce import bridge_info, camera_state, first_messages, inventory, known_topics
+from daemon.ask_back import answer_content, asking
 from daemon.config import Config
 from daemon.control import ControlServer
+from daemon.desk import Desk, Services
+from daemon.desk_services import Photographer, contents, reader
 from daemon.digest_desk import DigestDesk, answers_of
 from daemon.digest_wishes import digest_desk
 from daemon.eventlog import EventLog
@@ -24,10 +26,11 @@ from daemon.letters import letter_answers
 from daemon.lookout import Lookout
 from daemon.media import MediaWriter
 from daemon.media_wishes import media_writer, recordings_for, wishes_of
+from daemon.mqtt import payloads
 from daemon.mqtt.discovery import Site
 from daemon.mqtt.homeassistant import HomeAssistant
 from daemon.mqtt.options import MqttOptions
-from daemon.mqtt.records import RuleSetting
+from daemon.mqtt.replies import Replies
 from daemon.mqtt.topics import Topics
 from daemon.outbox import Outbox
 from daemon.publisher import Publisher
@@ -39,26 +42,25 @@ from daemon.sink import EventSink
 from daemon.store import Store
 from daemon.switches import Switched, Switches
 from daemon.systemd import Heartbeat, Notifier, Watchdog
+from daemon.watches import configured, trouble_of, watch_of
 from daemon.workers import Workers
 from pipelines.capture import CaptureWorker
 from pipelines.clock import Clock
 from pipelines.ids import new_ulid
-from pipelines.inference import Describing, InferenceWorker, Watch
+from pipelines.inference import InferenceWorker
 from pipelines.mask import Mask
 from pipelines.requests import Outlook, Requests
 from pipelines.ring import FrameRing
-from pipelines.rules import RuleBook
-from pipelines.smolvlm2.prompt import DESCRIBE_PROMPT
 from pipelines.sources import FrameSource, open_source
 from pipelines.types import VideoModel
 from pipelines.windows import WindowScheduler
 from pipelines.writing import Writings
-from pipelines.zones import Zone
 
 TICK_S = 1.0
 INFERENCE_BOUND_S = 600.0  # 27 s were measured for the smallest model on two old, busy cores
 CAPTURE_BOUND_S = 120.0  # the longest wait between attempts, 60 s, and what an attempt may take
 PUBLISHER_BOUND_S = 30.0
+DESK_BOUND_S = 60.0  # one command: at most a snapshot to decode, and a slow disk
 # Together below the five seconds in which a stop must end.
 INFERENCE_STOP_S = 2.0
 PUBLISHER_STOP_S = 2.6
@@ -87,6 +89,7 @@ class App:
     switches: Switches
     writings: Writings
     digests: DigestDesk | None
+    desk: Desk | None
 
     def run(self, watchdog: Watchdog, notifier: Notifier) -> int:
         """Start the threads, report until `workers.ended` is set, stop them; the exit code.
@@ -108,6 +111,8 @@ class App:
         for name, capture in self.captures.items():
             self.workers.start(f"capture-{name}", capture.run, stop)
         self.workers.start("inference", self.inference.run, stop)
+        if self.desk is not None:
+            self.workers.start("desk", self.desk.run, stop)
         structlog.get_logger(__name__).info(
             "daemon.started", version=__version__, cameras=list(self.captures)
         )
@@ -123,12 +128,11 @@ class App:
         return 1 if self.workers.failed else 0
 
     def _stop(self, stop: threading.Event, stop_publishing: threading.Event) -> None:
-        """Inference and media first, so that what they have to tell is still published."""
+        """First those who have something to tell, so that it is still published."""
         stop.set()
         for queue in (self.requests, self.writings):
             queue.close("smolwatch is stopping: ask again when it runs")
-        writers = ("inference", *(("media",) if self.media is not None else ()))
-        left = self.workers.join(INFERENCE_STOP_S, *writers)
+        left = self.workers.join(INFERENCE_STOP_S, *self._tellers)
         self.reporter.goodbye()
         stop_publishing.set()
         if self.publisher is not None:
@@ -144,10 +148,16 @@ class App:
         """Not under a thread that still writes: a store that is not closed loses nothing."""
         if self.lookout is not None:
             self.lookout.end()
-        others = {"store": self.store, "media": self.media, "digest": self.digests}
-        writers = ("inference", *(name for name, there in others.items() if there is not None))
+        others = {"store": self.store, "digest": self.digests}
+        writers = (*self._tellers, *(name for name, there in others.items() if there is not None))
         if self.store is not None and not self.workers.join(STORE_STOP_S, *writers):
             self.store.close()
+
+    @property
+    def _tellers(self) -> tuple[str, ...]:
+        """The threads that write to outbox and store."""
+        media = ("media",) if self.media is not None else ()
+        return ("inference", *media, *(("desk",) if self.desk is not None else ()))
 
     def _heartbeats(self) -> list[Heartbeat]:
         beats = [
@@ -158,6 +168,8 @@ class App:
         if self.publisher is not None:
             beat_s = self.publisher.health().heartbeat_s
             beats.append(Heartbeat("publisher", beat_s, PUBLISHER_BOUND_S))
+        if self.desk is not None:
+            beats.append(Heartbeat("desk", self.desk.heartbeat_s, DESK_BOUND_S))
         return beats
 
 
@@ -168,10 +180,14 @@ def build_app(
     clock: Clock,
     store: Store | None = None,
     control: Path | None = None,
+    *,
+    reload: Callable[[], dict[str, object]] | None = None,
 ) -> App:
     """Join the parts that `config` asks for; nothing runs yet.
 
     `mqtt` is where the broker is; where it, `store` or the socket `control` is None, there is none.
+    `reload` reads the configuration again when that is asked for over MQTT, and tells what came of
+    it; it raises `SmolwatchError` where it cannot.
     Raises `SmolwatchError` for a source address that nothing reads.
     """
     settings = Settings(configured(config), store)
@@ -204,11 +220,11 @@ def build_app(
     outbox = Outbox(clock, store) if mqtt is not None else None
     event_log = EventLog(config.log.events) if config.log.events else None
     sink = EventSink(clock, topics, event_log, outbox, store)
-    watches = {name: _watch(config, name, settings.of(name), zones[name]) for name in cameras}
+    watches = {name: watch_of(config, name, settings.of(name), zones[name]) for name in cameras}
     media = media_writer(config, sink, recordings, wishes, outbox, clock)
     requests = Requests(
         {
-            name: Outlook(rings[name], camera.plan(), _trouble(captures[name], scheduler, name))
+            name: Outlook(rings[name], camera.plan(), trouble_of(captures[name], scheduler, name))
             for name, camera in cameras.items()
         },
         clock,
@@ -238,7 +254,22 @@ def build_app(
     server = ControlServer(control, told) if control is not None else None
     lookout = Lookout(store, captures, scheduler, clock) if store is not None else None
     home = _home_assistant(config, topics)
-    publisher = Publisher(outbox, mqtt, clock, home=home) if outbox is not None and mqtt else None
+    desk = None
+    if outbox is not None and config.mqtt is not None and config.mqtt.commands != "off":
+        facts: dict[str, Callable[[], payloads.Message]] = {
+            "health": lambda: reporter.bridge_health(),  # noqa: PLW0108 - made below
+            "info": lambda: bridge_info(config, topics, model),
+            "cameras": lambda: payloads.bridge_cameras(topics, inventory(config)),
+        }
+        photographer = Photographer(topics, captures, rings, recordings, outbox.put)
+        services = Services(
+            switches, requests, contents(facts), photographer.snapshot, answer_content, reload
+        )
+        replies = Replies(clock, outbox.changed)
+        desk = Desk(reader(config.mqtt, topics, settings), services, replies, clock)
+    publisher = None
+    if outbox is not None and mqtt is not None:
+        publisher = Publisher(outbox, mqtt, clock, home=home, desk=desk)
     watched = Watched(captures, rings, scheduler, inference)
     reporter = Reporter(topics, outbox, publisher, watched, clock)
     if outbox is not None:
@@ -246,45 +277,8 @@ def build_app(
         outbox.put_all(first_messages(config, topics, model, watches, settings, clock))
     return App(
         config, clock, Workers(), sources, captures, scheduler, inference, requests, publisher,
-        event_log, reporter, store, lookout, server, media, switches, writings, digests,
+        event_log, reporter, store, lookout, server, media, switches, writings, digests, desk,
     )  # fmt: skip
-
-
-def _trouble(
-    capture: CaptureWorker, scheduler: WindowScheduler, name: str
-) -> Callable[[], str | None]:
-    """What tells why the camera cannot be asked about; None while it can."""
-
-    def told() -> str | None:
-        if not scheduler.is_enabled(name):
-            return f"it is switched off, over MQTT or by cameras.{name}.enabled: switch it on first"
-        return capture.health().message
-
-    return told
-
-
-def configured(config: Config) -> dict[str, CameraSetting]:
-    """What the configuration says of what may be changed while the daemon runs."""
-    return {
-        name: CameraSetting(
-            enabled=camera.enabled,
-            prompt=(camera.describe.prompt if camera.describe else None) or DESCRIBE_PROMPT,
-            rules={
-                rule.name: RuleSetting(armed=True, threshold=rule.open_above)
-                for rule in config.rules_for(name)
-            },
-        )
-        for name, camera in config.cameras.items()
-    }
-
-
-def _watch(
-    config: Config, name: str, setting: CameraSetting, zones: Mapping[Zone, FrameRing]
-) -> Watch:
-    describe = config.cameras[name].describe
-    describing = Describing(describe.every_s, setting.prompt) if describe else None
-    rules = [rule.opening_at(setting.rules[rule.name].threshold) for rule in config.rules_for(name)]
-    return Watch(RuleBook(name, rules, new_ulid), describing, setting.prompt, zones)
 
 
 def _home_assistant(config: Config, topics: Topics) -> HomeAssistant | None:

@@ -19,6 +19,7 @@ from pipelines.clip import ClipError, read_snapshot
 from pipelines.errors import RequestRefused
 from pipelines.packet_ring import PacketRing, encode_jpeg
 from pipelines.requests import Answer, Request, Requests
+from pipelines.types import Frame
 
 Json = dict[str, Any]
 
@@ -66,21 +67,21 @@ def _asked(
         future.cancel()
     told = answer_content(answer)
     if request.get("snapshot"):
-        told["snapshot"] = base64.b64encode(snapshot_of(answer, recordings)).decode()
+        jpeg = picture_of(answer.frame, recordings.get(answer.request.camera))
+        told["snapshot"] = base64.b64encode(jpeg).decode()
     yield {"answer": told}
 
 
-def snapshot_of(answer: Answer, recordings: Mapping[str, PacketRing]) -> bytes:
-    """The JPEG of the newest frame that an answer is about.
+def picture_of(frame: Frame, recording: PacketRing | None) -> bytes:
+    """A frame's JPEG.
 
     At the camera's resolution where its video is kept, as for rules with `snapshot` or `clip`;
     else as the model saw it.
     """
-    ring = recordings.get(answer.request.camera)
-    if ring is not None:
+    if recording is not None:
         with contextlib.suppress(ClipError):
-            return read_snapshot(ring, answer.frame.captured_s)
-    return encode_jpeg(answer.frame.image)
+            return read_snapshot(recording, frame.captured_s)
+    return encode_jpeg(frame.image)
 
 
 def answer_content(answer: Answer) -> Json:

@@ -20,6 +20,8 @@ from daemon.mqtt.options import MqttOptions
 from daemon.mqtt.payloads import Message, bridge_state
 from daemon.mqtt.poison import SOON_S, Poison
 from daemon.mqtt.refusals import REFUSED, Refusal, ends_the_link, packet_bytes, refused, too_large
+from daemon.mqtt.replies import KEPT_S as REPLY_S
+from daemon.mqtt.replies import Replies
 from daemon.mqtt.topics import Topics
 from daemon.outbox import IN_FLIGHT, Outbox, Queued
 from pipelines.clock import Clock
@@ -45,11 +47,23 @@ class Line(Protocol):
         ...
 
 
+class Counter(Protocol):
+    """Where requests are taken and answers wait (`daemon.desk.Desk`)."""
+
+    topics: tuple[str, ...]
+    replies: Replies
+
+    def hear(self, arrived: Arrived) -> None:
+        """Take in what was delivered. Neither blocks nor raises."""
+        ...
+
+
 class _Sent(NamedTuple):
     queued_id: int | None  # None: not from the outbox
     message: Message
     put_s: float
     sent_s: float
+    is_reply: bool = False
 
     @property
     def key(self) -> object:
@@ -66,13 +80,19 @@ class Delivery:
     """
 
     def __init__(
-        self, outbox: Outbox, options: MqttOptions, clock: Clock, home: HomeAssistant | None = None
+        self,
+        outbox: Outbox,
+        options: MqttOptions,
+        clock: Clock,
+        home: HomeAssistant | None = None,
+        desk: Counter | None = None,
     ) -> None:
         self.published = self.refused = 0
         self._outbox = outbox
         self._options = options
         self._clock = clock
         self._home = home
+        self._desk = desk
         self._topics = Topics(options.base_topic)
         self._connected = False
         self._window = 0  # how many may be in flight; 0 until the broker has accepted us
@@ -88,7 +108,8 @@ class Delivery:
     @property
     def is_done(self) -> bool:
         """Whether nothing is left to be sent."""
-        return not (self._first or self._in_flight or self._outbox.stats().pending)
+        replies = len(self._desk.replies) if self._desk is not None else 0
+        return not (self._first or self._in_flight or replies or self._outbox.stats().pending)
 
     @property
     def publish_ms_p50(self) -> float | None:
@@ -105,6 +126,8 @@ class Delivery:
         if self._home is not None:  # before we announce: the broker keeps one message a topic
             for topic in self._home.connected(now_s):
                 self._subscribing[line.subscribe(topic)] = topic
+        for topic in self._desk.topics if self._desk is not None else ():
+            self._subscribing[line.subscribe(topic)] = topic
         self._first = deque((bridge_state(self._topics, online=True), *self._all_retained()))
         self._outbox.retry_connected(accepted.max_packet)
 
@@ -117,8 +140,11 @@ class Delivery:
                     accepted += self._answered(event)
                 case Subscribed():
                     self._subscribed(event)
-                case Arrived() if self._home is not None:
-                    self._first.extend(self._home.hear(event, self._clock.monotonic_s()))
+                case Arrived():
+                    if self._desk is not None:
+                        self._desk.hear(event)
+                    if self._home is not None:
+                        self._first.extend(self._home.hear(event, self._clock.monotonic_s()))
         self._outbox.acknowledge(accepted)
 
     def fill(self, line: Line) -> None:
@@ -129,6 +155,11 @@ class Delivery:
         window = min(self._window, 1) if self._poison.suspects else self._window
         while self._first and len(self._in_flight) < window:
             self._send(line, None, self._first.popleft(), None)
+        while self._desk is not None and len(self._in_flight) < window:
+            reply = self._desk.replies.take()
+            if reply is None:
+                break
+            self._send(line, None, reply, REPLY_S, is_reply=True)
         free = window - len(self._in_flight)
         while free > 0 and (taken := self._outbox.take(free)):
             for queued in taken:
@@ -153,6 +184,10 @@ class Delivery:
         """The link is over. `hung_up`: the broker ended it, after it had accepted us."""
         if hung_up and self._in_flight:
             self._suspect(next(iter(self._in_flight.values())))
+        if self._desk is not None:
+            for sent in self._in_flight.values():
+                if sent.is_reply:
+                    self._desk.replies.put(sent.message)
         self._connected = False
         self._window = 0
         self._in_flight.clear()
@@ -173,11 +208,17 @@ class Delivery:
             self._outbox.refuse(head.queued_id, why)
 
     def _send(
-        self, line: Line, queued: Queued | None, message: Message, left_s: float | None
+        self,
+        line: Line,
+        queued: Queued | None,
+        message: Message,
+        left_s: float | None,
+        *,
+        is_reply: bool = False,
     ) -> None:
         now_s = self._clock.monotonic_s()
         sent = (
-            _Sent(None, message, now_s, now_s)
+            _Sent(None, message, now_s, now_s, is_reply)
             if queued is None
             else _Sent(queued.id, message, queued.put_s, now_s)
         )
@@ -205,10 +246,11 @@ class Delivery:
 
     def _refuse(self, sent: _Sent, why: Refusal) -> None:
         self.refused += 1
-        topic = sent.message.topic
+        base = f"{self._options.base_topic}/"
+        # Who asks chooses the topic of the answer: one line for all of them.
+        topic = "a response topic" if sent.is_reply else sent.message.topic
         if topic not in self._refused_topics:
             self._refused_topics.add(topic)
-            base = f"{self._options.base_topic}/"
             where = f"{base}#" if topic.startswith(base) else topic
             hint = f"let {self._user} write to {where} in the broker's access list"
             if why.code != 0x87:  # not authorized

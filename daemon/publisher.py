@@ -10,7 +10,7 @@ import threading
 import structlog
 from paho.mqtt.enums import MQTTProtocolVersion
 
-from daemon.delivery import Delivery
+from daemon.delivery import Counter, Delivery
 from daemon.mqtt.client import Link
 from daemon.mqtt.homeassistant import HomeAssistant
 from daemon.mqtt.link_events import Accepted, Ended, LinkEvent
@@ -46,12 +46,13 @@ class Publisher:
         clock: Clock,
         retry: Retry | None = None,
         home: HomeAssistant | None = None,
+        desk: Counter | None = None,
     ) -> None:
         self._outbox = outbox
         self._options = options
         self._clock = clock
         self._retry = retry or Retry()
-        self._delivery = Delivery(outbox, options, clock, home)
+        self._delivery = Delivery(outbox, options, clock, home, desk)
         self._topics = Topics(options.base_topic)
         self._tls = options.tls_context()
         self._protocol = MQTT5 if options.protocol == "auto" else MQTT311

@@ -77,7 +77,7 @@ class Reporter:
                 self._settled.discard(name)
         if self._health_s is None or now_s - self._health_s >= HEALTH_EVERY_S:
             self._health_s = now_s
-            self._tell_health(now_s)
+            self._tell_health()
         link = self._publisher.health() if self._publisher is not None else None
         broker = "no broker" if link is None else "broker ok" if link.connected else "broker away"
         return f"{online} of {enabled} cameras, {self._inference.windows_run} windows, {broker}"
@@ -110,17 +110,22 @@ class Reporter:
             self._outbox.put(payloads.availability(self._topics, name, online=online))
         self._online[name] = online
 
-    def _tell_health(self, now_s: float) -> None:
+    def _tell_health(self) -> None:
         if self._outbox is None or self._publisher is None:
             return
         for name in self._captures:
             message = payloads.camera_health(self._topics, name, self.camera_health(name))
             self._outbox.put(message)
+        self._outbox.put(self.bridge_health())
+
+    def bridge_health(self) -> payloads.Message:
+        """`B/bridge/health`, as of now. Only where there is a broker."""
+        assert self._publisher is not None  # noqa: S101 - who asks came by way of the broker
         bridge = BridgeHealth(
             wall_time=self._clock.wall_time(),
-            uptime_s=now_s - self._started_s,
+            uptime_s=self._clock.monotonic_s() - self._started_s,
             model_state="ready",
             windows_run=self._inference.windows_run,
             events=self._inference.events,
         )
-        self._outbox.put(payloads.bridge_health(self._topics, bridge, self._publisher.health()))
+        return payloads.bridge_health(self._topics, bridge, self._publisher.health())

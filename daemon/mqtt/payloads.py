@@ -22,6 +22,7 @@ from daemon.mqtt.records import (
     RuleSetting,
     RuleStatus,
 )
+from daemon.mqtt.response_schemas import Response
 from daemon.mqtt.text import full_text, summary
 from daemon.mqtt.topics import Topics, check_slug
 from daemon.redact import Redactor, mask_urls
@@ -249,6 +250,23 @@ def snapshot(topics: Topics, camera: str, jpeg: bytes) -> Message:
 def as_replay(event: bytes) -> bytes:
     """The payload of an event that was told before, to be told once more."""
     return encode({**json.loads(event), "replay": True})
+
+
+def response(
+    topic: str,
+    data: Json | None,
+    error: str | None,
+    transaction: str | int | None = None,
+    correlation: bytes | None = None,
+) -> Message:
+    """The answer to a request; `error` says why there is no `data`."""
+    content: Response[Json] = {
+        "status": "ok" if error is None else "error",
+        "data": data,
+        "error": None if error is None else summary(mask_urls(error)),
+        "transaction": transaction,
+    }
+    return Message(topic, encode(content), 1, retain=False, kind="state", correlation=correlation)
 
 
 def iso_utc(wall_time: float) -> str:

@@ -8,17 +8,13 @@ daemon.mqtt.reference`, in the project's root).
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-from pydantic import TypeAdapter
-from pydantic.json_schema import GenerateJsonSchema
 
 from daemon.mqtt import payloads, schemas
 from daemon.mqtt.discovery import Site, message
 from daemon.mqtt.discovery_schemas import Discovery
-from daemon.mqtt.payloads import Message
 from daemon.mqtt.records import (
     BridgeHealth,
     CameraEntry,
@@ -28,6 +24,8 @@ from daemon.mqtt.records import (
     RuleSetting,
     RuleStatus,
 )
+from daemon.mqtt.reference_commands import COMMANDS, request_entries, response_entries
+from daemon.mqtt.reference_entry import Entry
 from daemon.mqtt.topics import Topics
 from pipelines.types import Event, Timings
 
@@ -59,34 +57,6 @@ _DAY = Digest(
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One kind of message. `topic` has CAMERA and RULE where names stand."""
-
-    name: str
-    topic: str
-    type: Any
-    example: Message
-
-    @property
-    def schema(self) -> dict[str, Any]:
-        """The JSON Schema. It allows further keys: a later version may add some."""
-        made = TypeAdapter(self.type).json_schema(schema_generator=_Untitled)
-        return {
-            "$schema": "https://json-schema.org/draft/2020-12/schema",
-            "title": self.topic,
-            **made,
-        }
-
-
-class _Untitled(GenerateJsonSchema):
-    """Without a title for every key, which would only say the key again."""
-
-    def field_title_should_be_set(self, schema: object) -> bool:  # noqa: ARG002 - pydantic's
-        """See `GenerateJsonSchema`."""
-        return False
-
-
 def entries() -> tuple[Entry, ...]:
     """Every JSON message there is, the bridge's first."""
     link = PublisherHealth(
@@ -103,17 +73,20 @@ def entries() -> tuple[Entry, ...]:
     prompt = "Describe what happens in this video."
     event = payloads.event_content(_EVENT, 560.0)
     words = payloads.event_messages(_TOPICS, _WORDS, payloads.event_content(_WORDS, 2100.0))[-1]
+    facts = {
+        "health": payloads.bridge_health(_TOPICS, BridgeHealth(_NOON, 3600, "ready", 812, 9), link),
+        "info": payloads.bridge_info(
+            _TOPICS, version="0.1.0", model_id="500m", configuration={"model": {"name": "500m"}}
+        ),
+        "cameras": payloads.bridge_cameras(_TOPICS, [porch]),
+    }
     b, c = "smolwatch/bridge", "smolwatch/CAMERA"
     return (
         Entry("bridge_state", f"{b}/state", schemas.Online,
               payloads.bridge_state(_TOPICS, online=True)),
-        Entry("bridge_info", f"{b}/info", schemas.BridgeInfo,
-              payloads.bridge_info(_TOPICS, version="0.1.0", model_id="500m",
-                                   configuration={"model": {"name": "500m"}})),
-        Entry("bridge_health", f"{b}/health", schemas.BridgeHealth,
-              payloads.bridge_health(_TOPICS, BridgeHealth(_NOON, 3600, "ready", 812, 9), link)),
-        Entry("bridge_cameras", f"{b}/cameras", schemas.BridgeCameras,
-              payloads.bridge_cameras(_TOPICS, [porch])),
+        Entry("bridge_info", f"{b}/info", schemas.BridgeInfo, facts["info"]),
+        Entry("bridge_health", f"{b}/health", schemas.BridgeHealth, facts["health"]),
+        Entry("bridge_cameras", f"{b}/cameras", schemas.BridgeCameras, facts["cameras"]),
         Entry("availability", f"{c}/availability", schemas.Online,
               payloads.availability(_TOPICS, "porch", online=True)),
         Entry("state", f"{c}/state", schemas.CameraState,
@@ -129,6 +102,8 @@ def entries() -> tuple[Entry, ...]:
               payloads.camera_health(_TOPICS, "porch", health)),
         Entry("discovery", "homeassistant/device/smolwatch_CAMERA/config", Discovery,
               message(site.config_topic("porch"), device, {})),
+        *request_entries(),
+        *response_entries(facts),
     )  # fmt: skip
 
 
@@ -161,6 +136,8 @@ def page() -> str:
         "| `smolwatch/CAMERA/snapshot` | yes | 1 | a JPEG: the newest alert's picture |",
         "",
         "`smolwatch/bridge/state` is also the last will: `offline` when the daemon is gone.",
+        "",
+        *COMMANDS.splitlines(),
     ]
     for entry in found:
         lines += ["", *_section(entry)]
