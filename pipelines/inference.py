@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import partial, reduce
 from typing import Protocol
 
 import structlog
@@ -21,7 +21,8 @@ from pipelines.errors import InferenceError, RequestRefused
 from pipelines.requests import Requests
 from pipelines.ring import FrameRing
 from pipelines.rules import Rule, RuleBook
-from pipelines.types import Event, Observation, Outcome, Timings, VideoModel, Window
+from pipelines.together import Looking, Story, tell_together
+from pipelines.types import Event, Look, Observation, Outcome, Timings, VideoModel, Window
 from pipelines.windows import WindowScheduler
 from pipelines.writing import Writings
 from pipelines.zones import Zone, plain_question
@@ -110,27 +111,20 @@ class InferenceWorker:
             self._settle(watch.book, "smolwatch was stopped")
 
     def run_once(self) -> bool:
-        """Answer one request, run the most overdue window, write on; False if there was nothing."""
+        """Answer a request, run the most overdue windows, write on; False if there was nothing.
+
+        Windows go together as far as the model gains by it (`windows_at_once`).
+        """
         self.heartbeat_s = self._clock.monotonic_s()
         self._take_orders()
         answered = self._answer_request()
         self.heartbeat_s = self._clock.monotonic_s()
-        window = self._scheduler.next_window(self.heartbeat_s)
-        if window is None:
+        windows = self._scheduler.next_windows(self.heartbeat_s, self._model.windows_at_once)
+        if not windows:
             return self._writings.step(self._model, idle=not answered) or answered
-        try:
-            self._watch(window)
-        except InferenceError as error:
-            self._scheduler.failed(window)
-            self._failures += 1
-            structlog.get_logger(__name__).warning(
-                "window.failed", camera=window.camera, in_a_row=self._failures, error=str(error)
-            )
-            if self._failures >= FAILURES_IN_A_ROW:
-                raise
-        else:
-            self._scheduler.ran(window)
-            self._failures = 0
+        errors = tell_together(self._model, [self._watch(window) for window in windows])
+        for window, error in zip(windows, errors, strict=True):
+            self._note(window, error)
         self._writings.step(self._model, idle=False)
         return True
 
@@ -200,6 +194,20 @@ class InferenceWorker:
         self._take_orders()
         return self._scheduler.is_enabled(camera)
 
+    def _note(self, window: Window, error: InferenceError | None) -> None:
+        """Count a window that was run, or was not. Raises `error` if too many failed in a row."""
+        if error is None:
+            self._scheduler.ran(window)
+            self._failures = 0
+            return
+        self._scheduler.failed(window)
+        self._failures += 1
+        structlog.get_logger(__name__).warning(
+            "window.failed", camera=window.camera, in_a_row=self._failures, error=str(error)
+        )
+        if self._failures >= FAILURES_IN_A_ROW:
+            raise error
+
     def _answer_request(self) -> bool:
         """One at most. What it fails with is told to who asked: the fault may be the question's."""
         asked = self._requests.take()
@@ -211,7 +219,8 @@ class InferenceWorker:
             window = self._requests.window(asked)
             questions = () if question is None else (question,)
             prompt = question or (watch.describing.prompt if watch.describing else watch.prompt)
-            seen = self._observe(window, questions, prompt)
+            began_s = self._clock.monotonic_s()
+            seen = _placed(self._model.observe(window, questions, prompt), window, began_s)
         except (InferenceError, RequestRefused) as error:
             self._requests.fail(asked, error)
             return True
@@ -225,13 +234,14 @@ class InferenceWorker:
         self._requests.answer(asked, window, seen)
         return True
 
-    def _watch(self, window: Window) -> None:
+    def _watch(self, window: Window) -> Story:
+        """Tell what becomes of one window."""
         watch = self._watches[window.camera]
         questions = watch.book.questions
         answers: Mapping[str, float] = {}
         words_due = self._words_due(window, watch)
         if questions:
-            seen = self._ask(window, watch, questions)
+            seen = yield from self._ask(window, watch, questions)
             if not self._is_still_wanted(window.camera):
                 return
             answers = seen.answers
@@ -240,31 +250,37 @@ class InferenceWorker:
             words_due = words_due or watch.book.wants_words
         self._windows += 1
         if words_due or not questions:
-            self._describe(window, self._watches[window.camera], answers)
+            yield from self._describe(window, self._watches[window.camera], answers)
 
-    def _ask(self, window: Window, watch: Watch, questions: tuple[str, ...]) -> Observation:
+    def _ask(
+        self, window: Window, watch: Watch, questions: tuple[str, ...]
+    ) -> Generator[Sequence[Look], Sequence[Observation], Observation]:
         """Ask each zone its questions, and the whole picture last: words come of it next.
 
         A zone whose frames are gone already has no answers. The times are those of all together.
         """
-        looks = [(_zoned(window, ring), zone) for zone, ring in watch.zones.items()]
-        answers: dict[str, float] = {}
-        seen: Observation | None = None
-        for view, zone in (*looks, (window, None)):
-            names = {plain_question(q): q for q in questions if _is_about(q, zone)}
-            if view is None or not (names or (zone is None and seen is None)):
-                continue
-            part = self._observe(view, tuple(names), None)
-            answers |= {names[text]: p_yes for text, p_yes in part.answers.items()}
-            seen = part if seen is None else replace(part, timings=_sum(seen, part))
-        assert seen is not None  # noqa: S101 - the whole picture is asked where no zone was
+        views = [(_zoned(window, ring), zone) for zone, ring in watch.zones.items()]
+        looks: list[Look] = []
+        names: list[dict[str, str]] = []  # of each look: plain question -> question
+        for view, zone in (*views, (window, None)):
+            asked = {plain_question(q): q for q in questions if _is_about(q, zone)}
+            if view is not None and (asked or (zone is None and not looks)):
+                looks.append(Look(view, tuple(asked), None))
+                names.append(asked)
+        parts = yield from self._observe(looks)
+        answers = {
+            asked[text]: p_yes
+            for asked, part in zip(names, parts, strict=True)
+            for text, p_yes in part.answers.items()
+        }
+        seen = replace(parts[-1], answers=answers, timings=reduce(_sum, [p.timings for p in parts]))
         self._latencies[window.camera].append(seen.timings.total_ms)
-        return replace(seen, answers=answers)
+        return seen
 
-    def _describe(self, window: Window, watch: Watch, answers: Mapping[str, float]) -> None:
+    def _describe(self, window: Window, watch: Watch, answers: Mapping[str, float]) -> Story:
         """Words for a window whose alerts are out already; features and prompt are still warm."""
         prompt = watch.describing.prompt if watch.describing else watch.prompt
-        told = self._observe(window, (), prompt)
+        [told] = yield from self._observe([Look(window, (), prompt)])
         if not self._is_still_wanted(window.camera):
             return
         events = watch.book.judge_words(replace(told, answers=answers))
@@ -273,13 +289,11 @@ class InferenceWorker:
             events = (*events, self._description(told))
         self._publish(watch.book, told, watch.book.verdicts, events)
 
-    def _observe(
-        self, window: Window, questions: tuple[str, ...], prompt: str | None
-    ) -> Observation:
+    def _observe(self, looks: Sequence[Look]) -> Looking:
+        """Have the model look, together with what other windows want of it."""
         began_s = self._clock.monotonic_s()
-        seen = self._model.observe(window, questions, prompt)
-        queued = replace(seen.timings, queue_ms=(began_s - window.end_s) * 1e3)
-        return replace(seen, timings=queued, camera_time=window.camera_time)
+        seen = yield looks
+        return [_placed(one, look.window, began_s) for one, look in zip(seen, looks, strict=True)]
 
     def _words_due(self, window: Window, watch: Watch) -> bool:
         if watch.describing is None:
@@ -330,8 +344,13 @@ def _is_about(question: str, zone: Zone | None) -> bool:
     return question == (text if zone is None else zone.question(text))
 
 
-def _sum(first: Observation, second: Observation) -> Timings:
-    one, two = first.timings, second.timings
+def _placed(seen: Observation, window: Window, began_s: float) -> Observation:
+    """What the model cannot know: how long the window waited, and the camera's own time."""
+    queued = replace(seen.timings, queue_ms=(began_s - window.end_s) * 1e3)
+    return replace(seen, timings=queued, camera_time=window.camera_time)
+
+
+def _sum(one: Timings, two: Timings) -> Timings:
     return Timings(
         queue_ms=one.queue_ms,
         encode_ms=one.encode_ms + two.encode_ms,

@@ -57,17 +57,27 @@ class WindowScheduler:
 
     def __init__(self, cameras: Mapping[str, tuple[WindowPlan, FrameRing]], now_s: float) -> None:
         self._tracks = {name: _Track(name, *both, now_s) for name, both in cameras.items()}
+        self._turns = 0
         self._lock = threading.Lock()
 
     def next_window(self, now_s: float) -> Window | None:
         """The newest window of the camera that has waited longest, or None if none is due."""
+        return next(iter(self.next_windows(now_s, 1)), None)
+
+    def next_windows(self, now_s: float, most: int) -> list[Window]:
+        """The newest windows of the `most` cameras that have waited longest, in that order."""
+        windows: list[Window] = []
         with self._lock:
             due = [track for track in self._tracks.values() if track.look(now_s)]
-            for track in sorted(due, key=lambda track: (track.last_given_s, track.found_due_s)):
+            for track in sorted(due, key=lambda track: (track.turn, track.found_due_s)):
+                if len(windows) == most:
+                    break
                 window = track.give(now_s)
                 if window is not None:
-                    return window
-            return None
+                    self._turns += 1
+                    track.turn = self._turns
+                    windows.append(window)
+        return windows
 
     def due_in_s(self, now_s: float) -> float:
         """Seconds until a camera may have a window, as far as can be known; 0 if one has now.
@@ -110,6 +120,7 @@ class _Track:
     def __init__(self, camera: str, plan: WindowPlan, ring: FrameRing, now_s: float) -> None:
         self.disabled = False
         self.found_due_s = math.inf  # the look that first found a window to give
+        self.turn = 0  # among all windows given: those of one moment have an order, too
         self.last_given_s = -math.inf
         self._camera = camera
         self._plan = plan

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pipelines.errors import InferenceError, SourceError
 from pipelines.sources.base import Picture
 from pipelines.sources.url import SourceUrl
-from pipelines.types import Event, Observation, Outcome, Timings, Window
+from pipelines.types import Event, Look, Observation, Outcome, Timings, Window
 
 
 class FakeClock:
@@ -102,7 +102,10 @@ class FakeModel:
         description: str = "Something happens.",
         fail: int = 0,
         written: Sequence[str] | None = None,
+        windows_at_once: int = 1,
     ) -> None:
+        self.windows_at_once = windows_at_once
+        self.together: list[int] = []  # how many looks came at once
         """`written`: the steps of every text; None: it cannot write."""
         self.tasks: list[str] = []
         self.writes = written is not None
@@ -136,6 +139,16 @@ class FakeModel:
             model_id=self.model_id,
             prompt_sha256="0" * 64,
         )
+
+    def observe_many(self, looks: Sequence[Look]) -> list[Observation | InferenceError]:
+        self.together.append(len(looks))
+        seen: list[Observation | InferenceError] = []
+        for look in looks:
+            try:
+                seen.append(self.observe(look.window, look.questions, look.prompt))
+            except InferenceError as error:
+                seen.append(error)
+        return seen
 
     def _answer(self, window: Window, question: str) -> float:
         if callable(self._p_yes):
