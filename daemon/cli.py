@@ -127,7 +127,9 @@ def demo(
 
 @app.command()
 def describe(
-    video: Annotated[str, typer.Argument(help="a video file, or a camera's address")],
+    video: Annotated[
+        str, typer.Argument(help="a video file, a camera's address, or its name with -c")
+    ],
     model: Annotated[
         str | None, typer.Option(help="bundled, 256m, 500m, 2.2b or a directory")
     ] = None,
@@ -135,7 +137,8 @@ def describe(
         list[str] | None, typer.Option(help="a yes/no question; may be repeated")
     ] = None,
     config: Annotated[
-        Path | None, typer.Option("-c", "--config", help="take the model and the rules' questions")
+        Path | None,
+        typer.Option("-c", "--config", help="take model, questions and cameras of it"),
     ] = None,
     *,
     summary: Annotated[
@@ -147,22 +150,24 @@ def describe(
     from daemon import describe as looking
     from daemon import logs
     from pipelines.clock import SystemClock
+    from pipelines.footage import Manner
     from pipelines.smolvlm2.loading import from_name
     from pipelines.sources import SourceUrl
     from pipelines.zones import plain_question
 
     logs.setup(level="warning")
     loaded = _load(config) if config is not None else None
-    questions = list(ask or [])
+    url, manner, questions = SourceUrl(video), Manner(), list(ask or [])
     if loaded is not None:
-        made = (rule.made(name) for name, rule in loaded.rules.items())
-        questions += [plain_question(asked) for rule in made for asked in rule.questions]
+        url, manner, rules = looking.as_camera(loaded, video)
+        questions += [plain_question(asked) for rule in rules for asked in rule.questions]
     name = model or (loaded.model.name if loaded is not None else "bundled")
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         seeing = from_name(name, num_threads=loaded.model.threads if loaded else None)
+        seeing.learn(loaded.examples if loaded else ())
         look = looking.describe_whole if summary else looking.describe
-        told = look(seeing, SourceUrl(video), questions, SystemClock(), _progress_bar)
+        told = look(seeing, url, questions, SystemClock(), _progress_bar, manner)
     except SmolwatchError as error:
         _fail(error, 1)
     if name == "bundled":

@@ -11,11 +11,13 @@ from datetime import timedelta
 from itertools import pairwise
 from typing import Any, Final
 
+from daemon.config import Config
 from pipelines.clock import Clock
 from pipelines.errors import NoVideo
 from pipelines.footage import (
     ONE_SPAN_S,
     SPAN_S,
+    Manner,
     Span,
     duration_s,
     is_live,
@@ -23,6 +25,8 @@ from pipelines.footage import (
     read_live,
     read_spans,
 )
+from pipelines.mask import Mask
+from pipelines.rules import Rule
 from pipelines.smolvlm2.model import SmolVLM2
 from pipelines.smolvlm2.prompt import DESCRIBE_PROMPT
 from pipelines.sources import SourceUrl
@@ -40,6 +44,7 @@ def describe(
     questions: Sequence[str],
     clock: Clock,
     progress: Progress,
+    manner: Manner,
 ) -> Described | list[Described]:
     """`{"description", "answers"}` of a short recording or a live stream; a list for a longer one.
 
@@ -47,10 +52,10 @@ def describe(
     recording. Raises `SourceError` and `InferenceError`.
     """
     if is_live(url):
-        return _look(model, read_live(url, clock, model.frame_edge_px), questions)
+        return _look(model, read_live(url, clock, model.frame_edge_px, manner), questions)
     total_s = duration_s(url, clock)
     spans = plan_spans(total_s)
-    found = read_spans(url, spans, clock, model.frame_edge_px)
+    found = read_spans(url, spans, clock, model.frame_edge_px, manner)
     if total_s <= ONE_SPAN_S:
         return next(_look(model, span, questions) for span in found)
     return [_timed_look(model, span, questions) for span in progress(found, len(spans))]
@@ -62,6 +67,7 @@ def describe_whole(
     questions: Sequence[str],
     clock: Clock,
     progress: Progress,
+    manner: Manner,
 ) -> Described:
     """A whole recording: its `summary`, by whom (`summary_by`), `timeline`, `counts`, `windows`.
 
@@ -75,7 +81,7 @@ def describe_whole(
             "daemon (smolwatch digest)"
         )
     spans = plan_spans(duration_s(url, clock), one_s=SPAN_S)
-    found = progress(read_spans(url, spans, clock, model.frame_edge_px), len(spans))
+    found = progress(read_spans(url, spans, clock, model.frame_edge_px, manner), len(spans))
     windows = [_timed_look(model, span, questions) for span in found]
     notes = [Note(w["start_s"], w["end_s"], w["description"]) for w in windows]
     timeline = merge(notes, longest_gap_s=0.1)
@@ -106,6 +112,20 @@ def _written(model: SmolVLM2, notes: Sequence[Note]) -> Summary:
             written: Summary = end.value
             return written
         *_, text = model.write(task.prompt, task.max_tokens)
+
+
+def as_camera(config: Config, video: str) -> tuple[SourceUrl, Manner, tuple[Rule, ...]]:
+    """What to look at, how, and by which rules: `video` may be a camera's name or its address.
+
+    Another address is looked at as usual, by the rules of all cameras.
+    """
+    for name, camera in config.cameras.items():
+        if video in (name, camera.source.secret):
+            mask = Mask(camera.mask) if camera.mask else None
+            manner = Manner(camera.window.num_frames, camera.window.interval_s, mask)
+            return camera.source, manner, config.rules_for(name)
+    rules = tuple(rule.made(name) for name, rule in config.rules.items())
+    return SourceUrl(video), Manner(), rules
 
 
 def _times_yes(windows: Sequence[Described], question: str) -> int:

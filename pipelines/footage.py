@@ -19,15 +19,30 @@ import numpy as np
 from pipelines.capture import scale_to_edge
 from pipelines.clock import Clock
 from pipelines.errors import NoVideo
+from pipelines.mask import Mask
 from pipelines.sources import FrameSource, SourceUrl, open_source
 from pipelines.sources.url import local_path
 from pipelines.types import Image
 
 ONE_SPAN_S: Final = 60.0
 SPAN_S: Final = 8.0  # of longer recordings: a frame a second, as the daemon looks by default
-NUM_FRAMES: Final = 8
-LIVE_INTERVAL_S: Final = 1.0
 _ALL: Final = 1e-4  # a sample interval below any camera's: every frame is wanted
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """As which camera's window frames are chosen, and what of them nobody is to see."""
+
+    num_frames: int = 8
+    interval_s: float = 1.0  # of a live stream
+    mask: Mask | None = None
+
+    def taken(self, image: Image, edge_px: int) -> Image:
+        """`image` masked, and scaled to a long edge of `edge_px`."""
+        return scale_to_edge(self.mask.burn(image) if self.mask is not None else image, edge_px)
+
+
+_USUAL: Final = Manner()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +89,11 @@ def plan_spans(
 
 
 def read_spans(
-    url: SourceUrl, spans: list[tuple[float, float]], clock: Clock, edge_px: int
+    url: SourceUrl,
+    spans: list[tuple[float, float]],
+    clock: Clock,
+    edge_px: int,
+    manner: Manner = _USUAL,
 ) -> Iterator[Span]:
     """Each span's frames, scaled to a long edge of `edge_px`, in one pass over the file.
 
@@ -88,7 +107,7 @@ def read_spans(
         second = next(timed, None)
         ahead = [picture for picture in (first, second) if picture is not None]
         frame_s = ahead[1][0] - ahead[0][0] if len(ahead) == 2 else 0.0
-        waiting = [_Picker(start_s, end_s, frame_s, edge_px) for start_s, end_s in spans]
+        waiting = [_Picker(start_s, end_s, frame_s, edge_px, manner) for start_s, end_s in spans]
         for t, image in chain(ahead, timed):
             while waiting and t >= waiting[0].end_s:
                 yield from waiting.pop(0).span()
@@ -116,14 +135,18 @@ def _timed(source: FrameSource) -> Iterator[tuple[float, Image]]:
 class _Picker:
     """Keeps, of all frames of a span, those nearest to evenly spaced times; never more of them."""
 
-    def __init__(self, start_s: float, end_s: float, frame_s: float, edge_px: int) -> None:
+    def __init__(
+        self, start_s: float, end_s: float, frame_s: float, edge_px: int, manner: Manner
+    ) -> None:
+        num_frames = manner.num_frames
         self.end_s = end_s
         self._start_s = start_s
         self._edge_px = edge_px
-        self._wanted = np.linspace(start_s, max(start_s, end_s - frame_s), NUM_FRAMES)
+        self._manner = manner
+        self._wanted = np.linspace(start_s, max(start_s, end_s - frame_s), num_frames)
         # A frame is of use only to the times around it.
-        self._reach_s = (end_s - start_s) / NUM_FRAMES + frame_s
-        self._kept: list[tuple[float, Image] | None] = [None] * NUM_FRAMES
+        self._reach_s = (end_s - start_s) / num_frames + frame_s
+        self._kept: list[tuple[float, Image] | None] = [None] * num_frames
 
     def offer(self, t: float, image: Image) -> None:
         """Look at one frame; later frames come later."""
@@ -136,12 +159,12 @@ class _Picker:
         """What was kept, each frame once; nothing if there was nothing."""
         kept = {found[0]: found[1] for found in self._kept if found is not None}
         if kept:
-            images = tuple(scale_to_edge(image, self._edge_px) for image in kept.values())
+            images = tuple(self._manner.taken(image, self._edge_px) for image in kept.values())
             yield Span(self._start_s, self.end_s, tuple(kept), images)
 
 
-def read_live(url: SourceUrl, clock: Clock, edge_px: int) -> Span:
-    """The next `NUM_FRAMES` frames of a live stream, one a second. Raises `SourceError`."""
+def read_live(url: SourceUrl, clock: Clock, edge_px: int, manner: Manner = _USUAL) -> Span:
+    """The next frames of a live stream, by default eight, one a second. Raises `SourceError`."""
     stop = threading.Event()
     source = open_source(url, clock)
     source.open()
@@ -149,13 +172,13 @@ def read_live(url: SourceUrl, clock: Clock, edge_px: int) -> Span:
     times: list[float] = []
     images: list[Image] = []
     try:
-        while len(images) < NUM_FRAMES:
-            picture = source.read(LIVE_INTERVAL_S, stop)
+        while len(images) < manner.num_frames:
+            picture = source.read(manner.interval_s, stop)
             if picture is None:
                 break
             if picture.image is not None and not picture.damaged:
                 times.append(clock.monotonic_s() - begun_s)
-                images.append(scale_to_edge(picture.image, edge_px))
+                images.append(manner.taken(picture.image, edge_px))
     finally:
         source.close()
     if not images:

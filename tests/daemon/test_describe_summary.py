@@ -13,7 +13,7 @@ from daemon.cli import app
 from daemon.describe import describe_whole
 from pipelines.clock import SystemClock
 from pipelines.errors import NoVideo
-from pipelines.footage import Span
+from pipelines.footage import Manner, Span
 from pipelines.scenes.clips import encode_h264
 from pipelines.scenes.render import event_clip
 from pipelines.smolvlm2.loading import from_name
@@ -78,7 +78,7 @@ def plain(spans: Iterator[Span], total: int) -> Iterator[Span]:
 
 def test_a_model_that_writes_is_given_the_descriptions(recording: Path) -> None:
     model = Writing(from_name("bundled", num_threads=1))
-    told = describe_whole(model, SourceUrl(str(recording)), [], SystemClock(), plain)  # type: ignore[arg-type]
+    told = describe_whole(model, SourceUrl(str(recording)), [], SystemClock(), plain, Manner())  # type: ignore[arg-type]
     assert (told["summary"], told["summary_by"]) == ("Cars arrive.", "model")
     assert len(model.tasks) == 1
     assert all(w["description"] in model.tasks[0] for w in told["windows"])
@@ -86,4 +86,4 @@ def test_a_model_that_writes_is_given_the_descriptions(recording: Path) -> None:
 
 def test_a_camera_has_no_end() -> None:
     with pytest.raises(NoVideo, match="smolwatch digest"):
-        describe_whole(None, SourceUrl("scene://yard"), [], SystemClock(), plain)  # type: ignore[arg-type]
+        describe_whole(None, SourceUrl("scene://yard"), [], SystemClock(), plain, Manner())  # type: ignore[arg-type]
