@@ -73,6 +73,8 @@ class Config(Section):
         found = [checks.password_of(address) for address in addresses]
         if self.mqtt is not None:
             found.append(self.mqtt.plain_password or "")
+            key_password = self.mqtt.key_password
+            found.append(key_password.get_secret_value() if key_password else "")
         return tuple(filter(None, found))
 
     def rules_for(self, camera: str) -> tuple[Rule, ...]:

@@ -96,6 +96,13 @@ def with_tls(value: T, info: ValidationInfo) -> T:
     return value
 
 
+def with_certificate(value: T, info: ValidationInfo) -> T:
+    """A key is the key of a certificate."""
+    if value is not None and "cert_file" in info.data and info.data["cert_file"] is None:
+        raise Refused("belongs to a certificate of our own: add `cert_file:`, or delete this")
+    return value
+
+
 def _broker(info: ValidationInfo) -> str:
     """What `broker:` says; empty where that was refused."""
     return str(info.data.get("broker", ""))

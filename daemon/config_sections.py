@@ -25,6 +25,7 @@ from pydantic import (
 from daemon import config_broker as mqtt
 from daemon import config_checks as checks
 from daemon.mqtt.options import MqttOptions
+from daemon.mqtt.tls import TlsFiles
 from pipelines.sources.base import DecodeMode
 from pipelines.sources.url import SourceUrl
 from pipelines.window_plan import WindowPlan
@@ -120,6 +121,15 @@ class MqttConfig(Section):
     ca_file: Annotated[Path | None, NotEmbedded, AfterValidator(mqtt.with_tls)] = Field(
         default=None, description="PEM certificates to trust instead of the system's"
     )
+    cert_file: Annotated[Path | None, NotEmbedded, AfterValidator(mqtt.with_tls)] = Field(
+        default=None, description="our own certificate (PEM), for a broker that asks for one"
+    )
+    key_file: Annotated[Path | None, NotEmbedded, AfterValidator(mqtt.with_certificate)] = Field(
+        default=None, description="its key (PEM); left out: it stands in cert_file"
+    )
+    key_password: Annotated[
+        SecretText | None, NotEmbedded, AfterValidator(mqtt.with_certificate)
+    ] = Field(default=None, description='of an encrypted key: "{NAME}", or in plain')
     base_topic: Annotated[str, AfterValidator(mqtt.topic)] = Field(
         default="smolwatch", description="all topics begin with it"
     )
@@ -160,9 +170,12 @@ class MqttConfig(Section):
             password=self.plain_password,
             base_topic=self.base_topic,
             client_id=self.client_id or f"smolwatch-{host_name}",
-            tls=bool(self.tls),
-            ca_file=self.ca_file,
+            tls=self._tls_files() if self.tls else None,
         )
+
+    def _tls_files(self) -> TlsFiles:
+        password = self.key_password.get_secret_value() if self.key_password else None
+        return TlsFiles(self.ca_file, self.cert_file, self.key_file, password)
 
 
 class WindowConfig(Section):

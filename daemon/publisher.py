@@ -16,7 +16,7 @@ from daemon.mqtt.homeassistant import HomeAssistant
 from daemon.mqtt.link_events import Accepted, Ended, LinkEvent
 from daemon.mqtt.options import MqttOptions
 from daemon.mqtt.payloads import bridge_state
-from daemon.mqtt.reasons import MQTT5, MQTT311, Problem, next_protocol
+from daemon.mqtt.reasons import MQTT5, MQTT311, BrokerError, Problem, next_protocol
 from daemon.mqtt.records import Protocol, PublisherHealth
 from daemon.mqtt.retry import Retry
 from daemon.mqtt.topics import Topics
@@ -54,7 +54,7 @@ class Publisher:
         self._retry = retry or Retry()
         self._delivery = Delivery(outbox, options, clock, home, desk)
         self._topics = Topics(options.base_topic)
-        self._tls = options.tls_context()
+        self._tls = options.tls.context() if options.tls else None
         self._protocol = MQTT5 if options.protocol == "auto" else MQTT311
         self._worked: MQTTProtocolVersion | None = None
         self._problem: Problem | None = None
@@ -99,6 +99,7 @@ class Publisher:
     def _run_link(self, stop: threading.Event) -> Ended | None:
         """One link, from its first packet to its end; None if `stop` ended it."""
         will = bridge_state(self._topics, online=False)
+        self._read_certificates()
         link = Link(self._options, self._protocol, will, self._outbox.changed, self._tls)
         link.open()
         give_up_s = self._clock.monotonic_s() + ACCEPT_S
@@ -113,6 +114,15 @@ class Publisher:
         self._connected = False
         self._delivery.end(hung_up=end is not None and end.accepted)
         return end
+
+    def _read_certificates(self) -> None:
+        """Anew for each link, since they are renewed on disk; unreadable ones leave the last."""
+        if self._options.tls is None:
+            return
+        try:
+            self._tls = self._options.tls.context()
+        except BrokerError as error:
+            self._log_problem(Problem("certificate_file", str(error)))
 
     def _step(self, link: Link) -> Ended | None:
         """Wait for news, take it in, fill the window."""

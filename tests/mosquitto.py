@@ -67,9 +67,9 @@ class Mosquitto:
             (folder / "access").write_text(access)
             (folder / "access").chmod(0o600)
             lines.append(f"acl_file {folder / 'access'}")
-        lines += settings
         if certificate is not None:
             lines += [f"certfile {certificate[0]}", f"keyfile {certificate[1]}"]
+        lines += settings
         self._config.write_text("\n".join(lines) + "\n")
 
     def start(self) -> None:
@@ -285,51 +285,6 @@ class Gate:
             source.settimeout(None)
             slowly = self.bytes_per_s if source is line else None
             threading.Thread(target=_pump, args=(source, target, slowly), daemon=True).start()
-
-
-def self_signed(folder: Path) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 that is its own CA, and its key."""
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is not installed: apt install openssl")
-    certificate, key = folder / "broker.pem", folder / "broker.key"
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
-            *("-subj", "/CN=test broker", "-addext", "subjectAltName=IP:127.0.0.1"),
-            *("-addext", "keyUsage=critical,digitalSignature,keyCertSign"),
-            *("-out", str(certificate), "-keyout", str(key)),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    return certificate, key
-
-
-def expired(folder: Path) -> tuple[Path, Path]:
-    """A certificate as `self_signed` makes, but of the year 2020, and its key."""
-    _, key = self_signed(folder)
-    request, certificate, settings = (folder / name for name in ("csr", "old.pem", "ca.conf"))
-    (folder / "index.txt").touch()
-    settings.write_text(
-        f"[ca]\ndefault_ca=own\n[own]\ndatabase={folder}/index.txt\nnew_certs_dir={folder}\n"
-        f"serial={folder}/serial\ndefault_md=sha256\npolicy=any\nx509_extensions=marks\n"
-        "[any]\ncommonName=supplied\n"
-        "[marks]\nsubjectAltName=IP:127.0.0.1\nbasicConstraints=critical,CA:true\n"
-        "keyUsage=critical,digitalSignature,keyCertSign\n"
-    )
-    ask = ("openssl", "req", "-new", "-key", str(key), "-subj", "/CN=test broker")
-    subprocess.run([*ask, "-out", str(request)], check=True, capture_output=True)
-    subprocess.run(
-        [
-            *("openssl", "ca", "-batch", "-selfsign", "-notext", "-create_serial"),
-            *("-config", str(settings), "-keyfile", str(key), "-in", str(request)),
-            *("-startdate", "20200101000000Z", "-enddate", "20200201000000Z"),
-            *("-out", str(certificate)),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    return certificate, key
 
 
 def free_port() -> int:

@@ -168,6 +168,12 @@ class Link:
             properties.MessageExpiryInterval = max(1, math.ceil(left_s))
         return properties
 
+    def _lost(self, reason: ReasonCode | None) -> Problem:
+        options = self._options
+        return link_lost(
+            reason, options.broker, accepted=self._accepted, tls=options.tls is not None
+        )
+
     def _tell(self, event: LinkEvent) -> None:
         self._events.put(event)
         self._wake.set()
@@ -194,7 +200,7 @@ class Link:
 
     def _on_connect_fail(self, client: paho.Client, _userdata: object) -> None:
         error = sys.exception()  # paho calls this from its `except OSError`, and passes no error on
-        broker, tls = self._options.broker, self._options.tls
+        broker, tls = self._options.broker, self._options.tls is not None
         self._problem = connect_failed(error or OSError("no reason given"), broker, tls=tls)
         client.disconnect()  # or paho would wait a second before it gives up
 
@@ -207,7 +213,7 @@ class Link:
         _properties: Properties | None,
     ) -> None:
         if self._problem is None:
-            self._problem = link_lost(reason, self._options.broker, accepted=self._accepted)
+            self._problem = self._lost(reason)
 
     def _on_publish(
         self,
@@ -255,7 +261,7 @@ class Link:
         if problem is None and error is not None:
             problem = nonsense(error, self._options.broker)
         if problem is None:
-            problem = link_lost(None, self._options.broker, accepted=self._accepted)
+            problem = self._lost(None)
         refused = self._refused_with == UNSUPPORTED_PROTOCOL
         self._over.set()
         self._tell(Ended(problem, self._accepted, refused))

@@ -5,12 +5,10 @@ Knows no YAML: the app fills it in from the configuration, with the password alr
 
 from __future__ import annotations
 
-import ssl
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
-from daemon.mqtt.reasons import BrokerError
+from daemon.mqtt.tls import TlsFiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +21,7 @@ class MqttOptions:
     password: str | None = field(default=None, repr=False)
     base_topic: str = "smolwatch"
     client_id: str = "smolwatch"  # one name, one client: a broker throws the older one out
-    tls: bool = False
-    ca_file: Path | None = None  # None: the system's certificate authorities
+    tls: TlsFiles | None = None  # None: the link is not encrypted
     protocol: Literal["auto", "3.1.1"] = "auto"  # auto: MQTT 5, and 3.1.1 where that is refused
     keepalive_s: int = 30  # a frozen broker is noticed within twice that
 
@@ -32,15 +29,3 @@ class MqttOptions:
     def broker(self) -> str:
         """`host:port`, as shown to people."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-    def tls_context(self) -> ssl.SSLContext | None:
-        """None without TLS. Raises `BrokerError` if `ca_file` cannot be read."""
-        if not self.tls:
-            return None
-        try:
-            return ssl.create_default_context(cafile=self.ca_file)
-        except OSError as error:  # ssl.SSLError is one too
-            raise BrokerError(
-                f"mqtt.ca_file {str(self.ca_file)!r} cannot be used ({error}): it must be a "
-                "readable PEM file with the certificate of the broker's CA"
-            ) from error

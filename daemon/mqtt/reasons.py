@@ -60,12 +60,7 @@ def connect_failed(error: BaseException, broker: str, *, tls: bool) -> Problem:
                 f"{broker.rpartition(':')[2]} through?",
             )
         case ssl.SSLCertVerificationError():
-            why = getattr(error, "verify_message", error)
-            return Problem(
-                "certificate",
-                f"the certificate of {broker} is not trusted ({why}): set mqtt.ca_file to the CA "
-                "that signed it, and use the host name that is in it",
-            )
+            return Problem("certificate", _untrusted(error, broker))
         case ssl.SSLError():
             why = getattr(error, "reason", error)
             return Problem(
@@ -75,6 +70,24 @@ def connect_failed(error: BaseException, broker: str, *, tls: bool) -> Problem:
             )
     hint = "check mqtt.tls and mqtt.broker" if tls else "check mqtt.broker and the network"
     return Problem("unreachable", f"{broker} cannot be reached ({error}): {hint}")
+
+
+# OpenSSL's X509_V_ERR_ numbers (x509_vfy.h) that have a remedy of their own.
+_NOT_YET_VALID, _EXPIRED = 9, 10
+_OTHER_NAME = (62, 64)  # host name, IP address
+
+
+def _untrusted(error: ssl.SSLCertVerificationError, broker: str) -> str:
+    why = getattr(error, "verify_message", str(error))
+    code = getattr(error, "verify_code", None)
+    hint = "set mqtt.ca_file to the CA that signed it"
+    if code == _EXPIRED:
+        hint = "renew it on the broker, or correct this machine's clock"
+    elif code == _NOT_YET_VALID:
+        hint = "is this machine's clock right?"
+    elif code in _OTHER_NAME:
+        hint = "name the broker in mqtt.broker as its certificate does (smolwatch mqtt check)"
+    return f"the certificate of {broker} is not trusted ({why}): {hint}"
 
 
 def connect_refused(reason: ReasonCode, broker: str) -> Problem:
@@ -98,16 +111,26 @@ def connect_refused(reason: ReasonCode, broker: str) -> Problem:
     return Problem(f"rejected_{reason.value:#04x}", f"{broker} refuses us ({words}): {hint}")
 
 
-def link_lost(reason: ReasonCode | None, broker: str, *, accepted: bool) -> Problem:
-    """Why a connection ended. `accepted`: the broker had answered CONNECT with a yes."""
+def link_lost(
+    reason: ReasonCode | None, broker: str, *, accepted: bool, tls: bool = False
+) -> Problem:
+    """Why a connection ended. `accepted`: the broker had answered CONNECT with a yes.
+
+    With TLS 1.3 a broker that wants a certificate of ours, or refuses it, says so only after its
+    own half of the handshake (RFC 8446, 4.4.2.4), and paho passes on no more than the end.
+    """
     # What paho makes up for a line that simply broke tells nothing: 0x80, "Unspecified error".
     told = reason is not None and reason.value not in (0x00, 0x80)
     words = str(reason) if told else "without a word"
     if not accepted:
+        hint = (
+            "does it want a certificate of ours (mqtt.cert_file), or refuse the one it got?"
+            if tls
+            else "is it an MQTT broker, and does that port expect TLS?"
+        )
         return Problem(
             "closed",
-            f"{broker} closed the connection without an answer to CONNECT ({words}): is it an MQTT "
-            "broker, and does that port expect TLS?",
+            f"{broker} closed the connection without an answer to CONNECT ({words}): {hint}",
         )
     if reason is not None and reason.value == 0x8E:
         return Problem(

@@ -247,7 +247,7 @@ def test_a_broker_becomes_options(
     config = load(tmp_path, f"{PORCH}mqtt: {mqtt}")
     assert config.mqtt is not None
     options = config.mqtt.options("box")
-    assert (options.host, options.port, options.tls) == expected
+    assert (options.host, options.port, options.tls is not None) == expected
     assert options.client_id == "smolwatch-box"
 
 
@@ -457,6 +457,8 @@ def test_keys_given_twice(tmp_path: Path) -> None:
         ("mqtt: {broker: 'localhost:1', port: 2}", "4: mqtt.port: given twice, here and in"),
         ("mqtt: {broker: localhost, base_topic: a/#}", "4: mqtt.base_topic: expected letters"),
         ("mqtt: {broker: localhost, ca_file: x}", "4: mqtt.ca_file: is only used with `tls: true`"),
+        ("mqtt: {broker: localhost, cert_file: x}", "4: mqtt.cert_file: is only used with `tls:"),
+        ("mqtt: {broker: b, tls: true, key_file: x}", "4: mqtt.key_file: belongs to a certificate"),
         ("mqtt: {broker: localhost, password: hunter2}",
          "4: mqtt.password: a password needs a user name with it"),
         ("mqtt: {broker: localhost, username: u, password_file: none}",

@@ -8,7 +8,6 @@ import math
 import socket
 import ssl
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -22,7 +21,6 @@ from daemon.mqtt.payloads import Message, event_content, event_messages
 from daemon.mqtt.reasons import (
     MQTT5,
     MQTT311,
-    BrokerError,
     connect_failed,
     connect_refused,
     link_lost,
@@ -327,13 +325,6 @@ def test_options_never_show_the_password() -> None:
 def test_the_brokers_name_has_its_port() -> None:
     assert MqttOptions("10.0.0.2").broker == "10.0.0.2:1883"
     assert MqttOptions("fd00::2").broker == "[fd00::2]:1883"
-
-
-def test_a_missing_ca_file_is_named(tmp_path: Path) -> None:
-    options = MqttOptions("h", tls=True, ca_file=tmp_path / "ca.pem")
-    with pytest.raises(BrokerError, match=r"mqtt\.ca_file .*ca\.pem"):
-        options.tls_context()
-    assert MqttOptions("h").tls_context() is None
 
 
 @pytest.mark.parametrize(

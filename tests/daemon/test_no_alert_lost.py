@@ -22,6 +22,7 @@ from daemon.mqtt.options import MqttOptions
 from daemon.mqtt.payloads import Message
 from daemon.mqtt.records import PublisherHealth
 from daemon.mqtt.retry import Retry
+from daemon.mqtt.tls import TlsFiles
 from daemon.mqtt.topics import Topics
 from daemon.outbox import Caps, Outbox
 from daemon.publisher import Publisher
@@ -29,6 +30,7 @@ from daemon.sink import EventSink
 from daemon.store import Limits, Store
 from pipelines.clock import SystemClock
 from pipelines.types import Outcome
+from tests.certificates import Authority
 from tests.daemon.alerting import alerting
 from tests.daemon.events import match
 from tests.daemon.test_homeassistant import say
@@ -37,7 +39,6 @@ from tests.mosquitto import (
     Gate,
     Mosquitto,
     Subscriber,
-    expired,
     mosquitto,
     wait_until,
 )
@@ -224,10 +225,11 @@ def test_a_wrong_password_loses_nothing(tmp_path: Path, path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:ResourceWarning")
 def test_an_expired_certificate_is_named_and_loses_nothing(tmp_path: Path, path: Path) -> None:
-    certificate = expired(tmp_path)
+    authority = Authority(tmp_path)
+    certificate = authority.issue("127.0.0.1", days=-1.0)
     with (
         mosquitto(tmp_path, certificate=certificate) as broker,
-        running(broker.port, path, tls=True, ca_file=certificate[0]) as daemon,
+        running(broker.port, path, tls=TlsFiles(authority.file)) as daemon,
     ):
         daemon.alert(1)
         daemon.wait_for(lambda h: h.problem, "the problem shows")

@@ -33,7 +33,6 @@ from tests.mosquitto import (
     Subscriber,
     free_port,
     mosquitto,
-    self_signed,
     wait_until,
 )
 
@@ -338,22 +337,6 @@ def test_a_wrong_password_is_said_once_in_words_and_never_shown(
     (entry,) = named(logs, "mqtt.unavailable")
     assert entry["cause"] == "not_authorized"
     assert "hunter2" not in repr((logs, health, running.publisher.__dict__))
-
-
-# paho leaves the socket of a failed handshake to Python, which closes it, but not without a word.
-@pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:ResourceWarning")
-def test_tls_with_the_brokers_own_ca_and_not_without(tmp_path: Path, logs: list[EventDict]) -> None:
-    certificate = self_signed(tmp_path)
-    with mosquitto(tmp_path, certificate=certificate) as broker:
-        with publishing(broker.port, tls=True, ca_file=certificate[0]) as running:
-            running.tell(match())
-            running.wait_for(lambda h: h.published == 2, "published over TLS")
-        with publishing(broker.port, tls=True) as running:
-            running.wait_for(lambda h: h.problem, "the problem shows")
-    (entry,) = named(logs, "mqtt.unavailable")
-    assert entry["cause"] == "certificate"
-    assert "self-signed" in entry["error"]
-    assert "mqtt.ca_file" in entry["error"]
 
 
 def test_a_topic_that_the_broker_refuses_is_given_up_and_said(
