@@ -23,7 +23,8 @@ from daemon import __version__
 from daemon.cli_ask import ask as ask_back
 from daemon.cli_backtest import backtest
 from daemon.cli_digest import digest
-from daemon.cli_memory import events, why
+from daemon.cli_events import events
+from daemon.cli_memory import why
 from daemon.cli_mqtt import mqtt_app
 from daemon.cli_scene import scene_record
 from daemon.config import Config, ConfigError, load_config

@@ -17,6 +17,7 @@ from daemon.cli_memory import ConfigOption, SocketOption, socket_path, told_erro
 from daemon.control import ask
 from daemon.moments import moment
 from daemon.mqtt.payloads import counts_in_words
+from daemon.telling import long
 
 
 def digest(
@@ -51,7 +52,7 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
     """A digest as a person reads it."""
     since, until = (_local(found[key]) for key in ("since", "until"))
     yield f"{found['camera']}, {since} to {until}"
-    blind = f"; nobody looked for {_long(found['blind_s'])}" if found["blind_s"] >= 1 else ""
+    blind = f"; nobody looked for {long(found['blind_s'])}" if found["blind_s"] >= 1 else ""
     described = f"{found['descriptions']} description{'' if found['descriptions'] == 1 else 's'}"
     yield f"{counts_in_words(found['incidents'])}; {described}{blind}"
     if found["text_by"] == "listing" and found["descriptions"]:
@@ -61,12 +62,3 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
 
 def _local(iso: str) -> str:
     return f"{datetime.fromisoformat(iso).astimezone():%Y-%m-%d %H:%M}"
-
-
-def _long(seconds: float) -> str:
-    minutes = int(seconds) // 60
-    return (
-        f"{minutes // 60} h {minutes % 60} min"
-        if minutes >= 60
-        else (f"{minutes} min" if minutes else f"{seconds:.0f} s")
-    )

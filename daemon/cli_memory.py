@@ -1,4 +1,4 @@
-"""Which commands ask the running daemon what it remembers?
+"""Which command asks the running daemon about a moment, and what do such commands share?
 
 Knows arguments and the terminal. They never open the store: the daemon answers over its socket.
 """
@@ -8,21 +8,18 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from daemon.config import load_config
 from daemon.control import ask, client_path
 from daemon.moments import moment
-from daemon.store_queries import EVENTS_LIMIT
-from daemon.telling import csv_line, event_line, why_lines
+from daemon.telling import why_lines
 from pipelines.errors import SmolwatchError
-
-POLL_S = 1.0  # between looks for newer events, with --follow
 
 SocketOption = Annotated[
     Path | None, typer.Option("--socket", help="the daemon's socket, where it is not the usual one")
@@ -49,43 +46,6 @@ def why(
         for told in ask(socket_path(config, socket), request):
             for line in [json.dumps(told)] if as_json else why_lines(told, rule):
                 typer.echo(line)
-
-
-def events(
-    camera: CameraOption = None,
-    rule: RuleOption = None,
-    search: Annotated[str | None, typer.Option(help="words that the description holds")] = None,
-    since: Annotated[str | None, typer.Option(help="7d, 24h or a time")] = None,
-    *,
-    limit: Annotated[int, typer.Option(min=1, max=EVENTS_LIMIT, help="the newest ones")] = 100,
-    config: ConfigOption = None,
-    socket: SocketOption = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="go on with new ones")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="one JSON object a line")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="comma-separated, with a header")] = False,
-) -> None:
-    """List events, oldest first; search them, follow them, or export them."""
-    with told_errors():
-        path = socket_path(config, socket)
-        request: dict[str, Any] = {
-            "op": "events", "camera": camera, "rule": rule, "search": search, "limit": limit,
-            "since": None if since is None else moment(since, time.time()),
-        }  # fmt: skip
-        show: Callable[[Any], str] = json.dumps if as_json else csv_line if as_csv else event_line
-        if as_csv:
-            typer.echo(csv_line(None))
-        for told in _followed(path, request) if follow else ask(path, request):
-            typer.echo(show(told["event"]))
-
-
-def _followed(path: Path, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """What there is, then what comes, until the reader has had enough."""
-    while True:
-        for told in ask(path, request):
-            request["after"] = told["number"]
-            yield told
-        request["limit"] = EVENTS_LIMIT
-        time.sleep(POLL_S)
 
 
 @contextmanager

@@ -34,11 +34,16 @@ PATIENCE_S: Final = 2.0
 REQUEST_BYTES: Final = 65_536
 MOST_AT_ONCE: Final = 16
 ANSWER_S: Final = 30.0  # for the one who asks: the longest silence before or within an answer
+_ENDED: Final = "{}: the daemon ended in the middle of its answer"
 SYSTEM_SOCKET: Final = Path("/run/smolwatch/control.sock")
 
 
 class ControlError(SmolwatchError):
     """The daemon cannot be asked, or refuses; the message says what to do."""
+
+
+class NotRunning(ControlError):
+    """Nobody answers, or no more: it may be about to start again."""
 
 
 class ControlServer:
@@ -138,7 +143,7 @@ def ask(path: Path, request: Json) -> Iterator[Json]:
         except PermissionError as error:
             raise ControlError(_refusal(path)) from error
         except (FileNotFoundError, ConnectionRefusedError) as error:
-            raise ControlError(
+            raise NotRunning(
                 f"no smolwatch answers at {path}: is it running (systemctl status smolwatch)? "
                 "Another place is named with --socket"
             ) from error
@@ -147,9 +152,11 @@ def ask(path: Path, request: Json) -> Iterator[Json]:
                 f"{path}: the daemon said nothing for {ANSWER_S:.0f} s: look into its log "
                 "(journalctl -u smolwatch)"
             ) from error
+        except ConnectionError as error:
+            raise NotRunning(_ENDED.format(path)) from error
         except OSError as error:
             raise ControlError(f"{path}: {error.strerror or error}") from error
-    raise ControlError(f"{path}: the daemon ended in the middle of its answer")
+    raise NotRunning(_ENDED.format(path))
 
 
 def server_path(configured: Path | None, env: Mapping[str, str]) -> Path | None:

@@ -1,4 +1,4 @@
-"""What does the store say about a moment, and which events were there?
+"""What does the store say about a moment?
 
 Knows the tables, and only reads: each query on a connection of its own, so that nobody who writes
 waits for a reader. The figures of tests/bench/bench_store.py hold for ten million observations.
@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +18,6 @@ Json = dict[str, Any]
 
 AROUND_S: Final = 60.0  # a window that spans a moment ends at most so long after it
 _WINDOWS: Final = 50
-EVENTS_LIMIT: Final = 10_000
 
 _OBSERVATION: Final = """
 SELECT o.id, o.started, o.ended, q.text, o.answers, v.text, m.text, d.text
@@ -44,30 +41,6 @@ _INCIDENTS: Final = """
 SELECT incident_id, rule, severity, opened, closed, score FROM incidents
 WHERE camera = ? AND opened <= ? AND (closed IS NULL OR closed >= ?) ORDER BY opened
 """
-_EVENTS: Final = """
-SELECT id, content FROM events
-WHERE (:camera IS NULL OR camera = :camera) AND (:rule IS NULL OR rule = :rule)
-  AND at >= :since AND id > :after ORDER BY id DESC LIMIT :limit
-"""
-_SEARCH: Final = """
-SELECT e.id, e.content
-FROM descriptions_text JOIN events e ON e.description = descriptions_text.rowid
-WHERE descriptions_text MATCH :search
-  AND (:camera IS NULL OR e.camera = :camera) AND (:rule IS NULL OR e.rule = :rule)
-  AND e.at >= :since AND e.id > :after ORDER BY descriptions_text.rowid DESC LIMIT :limit
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class EventFilter:
-    """Which events are wanted; None for any."""
-
-    camera: str | None = None
-    rule: str | None = None
-    search: str | None = None  # words that the event's text holds, all of them
-    since: float = 0.0  # Unix seconds
-    after: int = 0  # only events that were stored after this one
-    limit: int = 100  # the newest ones
 
 
 def why(path: Path, camera: str, at: float) -> Json:
@@ -91,26 +64,6 @@ def why(path: Path, camera: str, at: float) -> Json:
             "before": None if rows else _one(reader, _BEFORE, camera, at),
             "after": None if rows else _one(reader, _AFTER, camera, at),
         }
-
-
-def events(path: Path, wanted: EventFilter) -> Iterator[tuple[int, Json]]:
-    """The newest events that are wanted, oldest first, each with its number.
-
-    Raises `sqlite3.Error`.
-    """
-    found = {
-        "camera": wanted.camera, "rule": wanted.rule, "since": wanted.since,
-        "after": wanted.after, "limit": min(wanted.limit, EVENTS_LIMIT),
-    }  # fmt: skip
-    with closing(open_reader(path)) as reader:
-        if wanted.search is None:
-            rows = reader.execute(_EVENTS, found).fetchall()
-        else:
-            # In quotes, so that no word is taken for one of FTS5's operators.
-            words = ['"' + word.replace('"', '""') + '"' for word in wanted.search.split()]
-            rows = reader.execute(_SEARCH, {**found, "search": " ".join(words)}).fetchall()
-    for number, content in reversed(rows):
-        yield int(number), json.loads(content)
 
 
 def _one(reader: sqlite3.Connection, query: str, camera: str, at: float) -> Json | None:

@@ -148,8 +148,13 @@ UPDATE texts SET last = (SELECT coalesce(max(id), 0) FROM observations);
 CREATE INDEX texts_by_last ON texts (last);
 """
 
+_EVENTS_BY: Final = """
+CREATE INDEX events_by_time ON events (at);
+CREATE INDEX events_by_severity ON events (json_extract(content, '$.severity'), id);
+"""
+
 # Number n brings a file from user_version n to n + 1.
-MIGRATIONS: Final[tuple[str, ...]] = (_FIRST, _OUTBOX, _DIGESTS, _TEXTS_USED)
+MIGRATIONS: Final[tuple[str, ...]] = (_FIRST, _OUTBOX, _DIGESTS, _TEXTS_USED, _EVENTS_BY)
 
 
 def migrate(connection: sqlite3.Connection) -> int:

@@ -7,16 +7,27 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
 Json = Mapping[str, Any]
 
-COLUMNS: Final = (
+EVENT_COLUMNS: Final = (
     "ts", "camera", "event_type", "rule", "severity", "score", "incident_id", "event_id", "summary",
 )  # fmt: skip
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would run what begins with one
+INCIDENT_COLUMNS: Final = (
+    "opened", "closed", "duration_s", "camera", "rule", "severity", "score", "incident_id",
+)  # fmt: skip
+_FORMULA: Final = (
+    "=",
+    "+",
+    "-",
+    "@",
+    "\t",
+    "\r",
+    "\n",
+)  # a spreadsheet would run what begins with one
 
 
 def why_lines(told: Json, rule: str | None) -> Iterator[str]:
@@ -48,10 +59,29 @@ def event_line(event: Json) -> str:
     )
 
 
-def csv_line(values: Mapping[str, Any] | None) -> str:
-    """One event as a line of CSV (RFC 4180); None gives the line of the columns' names."""
+def incident_line(incident: Json) -> str:
+    """One incident in one line."""
+    lasted = incident["duration_s"]
+    until = "still open" if lasted is None else f"lasted {long(lasted)}"
+    score = "" if incident["score"] is None else f" p_yes {incident['score']:.2f}"
+    return (
+        f"{_at(incident['opened'], date=True)}  {incident['camera']}  {incident['severity']}  "
+        f"{incident['rule']}{score}  {until}"
+    )
+
+
+def long(seconds: float) -> str:
+    """`42 s`, `12 min`, `3 h 5 min`."""
+    minutes = round(seconds / 60)
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
+
+
+def csv_line(columns: Sequence[str], values: Mapping[str, Any] | None) -> str:
+    """An event or incident as a line of CSV (RFC 4180); None: the line of the columns' names."""
     out = io.StringIO()
-    row = COLUMNS if values is None else [_cell(values[column]) for column in COLUMNS]
+    row = columns if values is None else [_cell(values[column]) for column in columns]
     csv.writer(out, lineterminator="").writerow(row)
     return out.getvalue()
 

@@ -25,7 +25,8 @@ import pytest
 from daemon.app import build_app
 from daemon.config import load_config
 from daemon.store import Limits, Store
-from daemon.store_queries import EventFilter, events, why
+from daemon.store_events import EventFilter, events
+from daemon.store_queries import why
 from pipelines.scenes.verdict import Stretch, Verdict
 from pipelines.smolvlm2.loading import from_name
 from pipelines.sources import SourceUrl

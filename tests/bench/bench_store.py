@@ -19,7 +19,8 @@ from random import Random
 
 from daemon.mqtt.payloads import event_content
 from daemon.store import Limits, Store
-from daemon.store_queries import EventFilter, events, why
+from daemon.store_events import EventFilter, events
+from daemon.store_queries import why
 from pipelines.clock import SystemClock
 from pipelines.types import Observation, Outcome, Timings
 from tests.daemon.events import match

@@ -29,8 +29,8 @@ from daemon.moments import UnknownMoment, moment
 from daemon.mqtt.payloads import event_content
 from daemon.questions import answers
 from daemon.store import Limits, Store
-from daemon.store_queries import EventFilter, events, why
-from daemon.telling import csv_line
+from daemon.store_events import EventFilter, events
+from daemon.store_queries import why
 from pipelines.types import Event, Outcome
 from tests.daemon.events import DESCRIBE, match
 from tests.daemon.test_store import look
@@ -308,8 +308,126 @@ def test_follow_tells_what_comes(store: Store, tmp_path: Path) -> None:
             follower.terminate()
 
 
-def test_csv_has_a_header() -> None:
-    assert csv_line(None).startswith("ts,camera,event_type,rule")
+def test_follow_goes_on_over_a_restart_and_a_new_store(store: Store, tmp_path: Path) -> None:
+    for n in range(1, 4):
+        put(store, NOW, match(n, incident_id=str(n)))
+    socket_ = tmp_path / "c.sock"
+    arguments = ("events", "--follow", "--json", "--socket", str(socket_))
+    code = f"from daemon.cli import app; app({list(arguments)!r})"
+    with serving(store, socket_):
+        follower = subprocess.Popen(
+            [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        assert follower.stdout is not None
+        assert follower.stderr is not None
+        for n in range(1, 4):
+            assert json.loads(follower.stdout.readline())["event_id"] == match(n).event_id
+    with follower:
+        assert b"waiting for it" in follower.stderr.readline()
+        with serving(store, socket_):
+            put(store, NOW, match(4, incident_id="4"))
+            assert json.loads(follower.stdout.readline())["event_id"] == match(4).event_id
+        new = Store(tmp_path / "new.db", Limits(), FakeClock(wall_time=NOW))
+        put(new, NOW, match(5, incident_id="5"))  # number 1 of a store that was begun anew
+        with serving(new, socket_):
+            assert json.loads(follower.stdout.readline())["event_id"] == match(5).event_id
+            follower.terminate()
+        new.close()
+
+
+def opened(store: Store, number: int, rule: str, severity: str, lasts_s: float | None) -> None:
+    at = NOW + 100 * number
+    events = [
+        match(2 * number, rule=rule, severity=severity, wall_time=at, incident_id=str(number))
+    ]
+    if lasts_s is not None:
+        events.append(
+            match(2 * number + 1, rule=rule, severity=severity, wall_time=at + lasts_s,
+                  incident_id=str(number), event_type="rule_clear")
+        )  # fmt: skip
+    put(store, at, *events)
+
+
+def test_incidents_with_how_long_they_lasted(store: Store, tmp_path: Path) -> None:
+    opened(store, 1, "dog", "info", 42.0)
+    opened(store, 2, "cat", "warning", 3 * 3600 + 300)
+    opened(store, 3, "dog", "alert", None)
+    with serving(store, tmp_path / "c.sock") as path:
+        where = ("--socket", str(path))
+        lines = command("events", "--incidents", *where)[1].splitlines()
+        assert [line.split("  ", 1)[1] for line in lines] == [
+            "porch  info  dog p_yes 0.83  lasted 42 s",
+            "porch  warning  cat p_yes 0.83  lasted 3 h 5 min",
+            "porch  alert  dog p_yes 0.83  still open",
+        ]
+        rows = list(
+            csv.DictReader(command("events", "--incidents", "--csv", *where)[1].splitlines())
+        )
+        assert [row["duration_s"] for row in rows] == ["42.0", "11100.0", ""]
+        assert rows[0]["opened"] == "2023-11-14T22:15:00.000Z"
+        dogs = command("events", "--incidents", "--json", "--rule", "dog", *where)[1].splitlines()
+        told = [json.loads(line) for line in dogs]
+        assert [one["closed"] for one in told] == ["2023-11-14T22:15:42.000Z", None]
+        # Of a time: what was open in it.
+        at = datetime.fromtimestamp(NOW + 250, UTC).isoformat()
+        lines = command("events", "--incidents", "--since", at, *where)[1].splitlines()
+        assert [("cat" in line, "dog" in line) for line in lines] == [(True, False), (False, True)]
+        lines = command("events", "--incidents", "--until", at, *where)[1].splitlines()
+        assert len(lines) == 2
+
+
+def test_severity_is_this_or_worse_and_until_is_an_end(store: Store) -> None:
+    for number, severity in enumerate(("info", "warning", "alert"), start=1):
+        opened(store, number, "dog", severity, None)
+    assert numbers(store, severity="warning") == [2, 3]
+    assert numbers(store, severity="alert") == [3]
+    assert numbers(store, until=NOW + 300) == [1, 2]
+    assert numbers(store, since=NOW + 200, until=NOW + 300) == [2]
+    assert numbers(store, search="dog", severity="info", until=NOW + 300) == []
+
+
+@pytest.mark.parametrize(
+    "search", ['"', "dog AND", "NEAR(dog", "^dog", "text:dog", "d\0og", "*", "-dog"]
+)
+def test_no_search_is_a_syntax_error(store: Store, tmp_path: Path, search: str) -> None:
+    put(store, NOW, DESCRIBE, words="Two dogs run past the gate.")
+    with serving(store, tmp_path / "c.sock") as path:
+        code, said = command("events", "--search", search, "--socket", str(path))
+    if any(map(str.isalnum, search)):
+        assert code == 0
+    else:
+        assert (code, "there is no word in" in said) == (1, True)
+    assert "Traceback" not in said
+    assert "fts5" not in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--json", "--csv"], "choose one"),
+        (["--follow", "--incidents"], "leave --incidents, --until out"),
+        (["--severity", "bad"], "There are: info, warning, alert"),
+        (["--incidents", "--search", "dog"], "not in incidents"),
+        (["--camera", "proch"], "Did you mean porch?"),
+        (["--rule", "dug"], "Did you mean dog?"),
+        (["--search", " "], "there is no word"),
+        (["--since", "noon"], "no time"),
+    ],
+)
+def test_mistakes_are_told(store: Store, tmp_path: Path, arguments: list[str], says: str) -> None:
+    with serving(store, tmp_path / "c.sock") as path:
+        code, said = command("events", *arguments, "--socket", str(path))
+    assert (code, says in said) == (1, True), said
+
+
+def test_it_is_said_when_there_is_more_or_nothing(store: Store, tmp_path: Path) -> None:
+    with serving(store, tmp_path / "c.sock") as path:
+        assert command("events", "--socket", str(path)) == (0, "(there are none)\n")
+        for n in range(1, 5):
+            put(store, NOW, match(n, incident_id=str(n)))
+        assert "more with --limit" not in command("events", "--socket", str(path))[1]
+        said = command("events", "--limit", "3", "--socket", str(path))[1]
+        assert said.splitlines()[-1] == "(the newest 3; more with --limit)"
 
 
 # Moments
