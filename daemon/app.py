@@ -284,5 +284,6 @@ def build_app(
 def _home_assistant(config: Config, topics: Topics) -> HomeAssistant | None:
     if config.mqtt is None or not config.mqtt.discovery:
         return None
-    site = Site(topics, config.mqtt.discovery_prefix, __version__)
+    said = config.mqtt
+    site = Site(topics, said.discovery_prefix, __version__, said.commands)
     return HomeAssistant(site, inventory(config))

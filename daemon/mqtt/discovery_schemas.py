@@ -11,7 +11,9 @@ from typing import Literal, Required
 
 from typing_extensions import TypedDict  # pydantic wants this one below Python 3.12
 
-Platform = Literal["sensor", "binary_sensor", "event", "image"]
+Platform = Literal[
+    "sensor", "binary_sensor", "event", "image", "switch", "number", "text", "button"
+]
 
 
 class Available(TypedDict):
@@ -48,7 +50,7 @@ class Component(TypedDict, total=False):
     name: str
     icon: str
     device_class: str
-    entity_category: Literal["diagnostic"]
+    entity_category: Literal["diagnostic", "config"]
     state_class: str
     unit_of_measurement: str
     suggested_display_precision: int
@@ -57,6 +59,15 @@ class Component(TypedDict, total=False):
     value_template: str
     payload_on: str
     payload_off: str
+    state_on: str
+    state_off: str
+    command_topic: str
+    command_template: str
+    payload_press: str
+    min: float
+    max: float
+    step: float
+    mode: Literal["slider", "text"]
     event_types: list[str]
     image_topic: str
     content_type: str

@@ -66,7 +66,7 @@ def entries() -> tuple[Entry, ...]:
     )  # fmt: skip
     health = CameraHealth(0.98, 0.41, 560.0, 3, 812, 41, 0.4, 1, None)
     porch = CameraEntry("porch", "rtsp://***@10.0.0.5/stream2", ("package",))
-    site = Site(_TOPICS, "homeassistant", "0.1.0")
+    site = Site(_TOPICS, "homeassistant", "0.1.0", "full")
     device = site.devices([porch])[site.config_topic("porch")]
     status = RuleStatus(on=True, incident_id=_EVENT.incident_id, since=_NOON, score=0.8313)
     rules = {"package": RuleSetting(armed=True, threshold=0.7)}

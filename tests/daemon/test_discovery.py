@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Iterator
@@ -10,8 +11,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jinja2.sandbox import SandboxedEnvironment
 
-from daemon.mqtt.discovery import Site, message, removal, title
+from daemon.mqtt import payloads
+from daemon.mqtt.discovery import Site, message, removal
+from daemon.mqtt.discovery_entities import title
 from daemon.mqtt.homeassistant import (
     AGAIN_S,
     LEARN_S,
@@ -22,10 +26,12 @@ from daemon.mqtt.homeassistant import (
 )
 from daemon.mqtt.link_events import Arrived
 from daemon.mqtt.payloads import Message
-from daemon.mqtt.records import CameraEntry
+from daemon.mqtt.reading import Command, Reader
+from daemon.mqtt.records import CameraEntry, RuleSetting
 from daemon.mqtt.topics import Topics
 
 SITE = Site(Topics(), "homeassistant", "0.1.0")
+ARM, FULL = (dataclasses.replace(SITE, commands=level) for level in ("arm", "full"))
 PORCH = CameraEntry("porch", "scene://porch", ("package", "dog_out"), snapshots=True)
 YARD = CameraEntry("yard", "scene://yard", ())
 PORCH_TOPIC = "homeassistant/device/smolwatch_porch/config"
@@ -43,6 +49,10 @@ SENSOR = "https://www.home-assistant.io/integrations/sensor.mqtt/#configuration-
 BINARY = "https://www.home-assistant.io/integrations/binary_sensor.mqtt/#configuration-variables"
 EVENT = "https://www.home-assistant.io/integrations/event.mqtt/#configuration-variables"
 IMAGE = "https://www.home-assistant.io/integrations/image.mqtt/#configuration-variables"
+SWITCH = "https://www.home-assistant.io/integrations/switch.mqtt/#configuration-variables"
+NUMBER = "https://www.home-assistant.io/integrations/number.mqtt/#configuration-variables"
+TEXT = "https://www.home-assistant.io/integrations/text.mqtt/#configuration-variables"
+BUTTON = "https://www.home-assistant.io/integrations/button.mqtt/#configuration-variables"
 TOP_KEYS = {
     "device": MQTT,
     "origin": MQTT,
@@ -59,24 +69,31 @@ AVAILABILITY_KEYS = {"topic": AVAILABILITY, "value_template": AVAILABILITY}
 COMMON = ("platform", "unique_id", "default_entity_id", "name", "availability")
 READ = ("state_topic", "value_template", "json_attributes_topic", "json_attributes_template")
 STATED = ("icon", "entity_category", "device_class", "expire_after")
+SET = ("icon", "entity_category", "state_topic", "value_template", "command_topic")
 COMPONENT_KEYS = {
     "sensor": dict.fromkeys((*COMMON, *READ, *STATED, "state_class", "unit_of_measurement"), SENSOR)
     | {"suggested_display_precision": SENSOR},
     "binary_sensor": dict.fromkeys((*COMMON, *READ, *STATED, "payload_on", "payload_off"), BINARY),
     "event": dict.fromkeys((*COMMON, "state_topic", "event_types", "device_class"), EVENT),
     "image": dict.fromkeys((*COMMON, "image_topic", "content_type"), IMAGE),
+    "switch": dict.fromkeys((*COMMON, *SET, "payload_on", "payload_off"), SWITCH)
+    | {"state_on": SWITCH, "state_off": SWITCH},
+    "number": dict.fromkeys((*COMMON, *SET, "command_template", "min", "max", "step"), NUMBER)
+    | {"mode": NUMBER},
+    "text": dict.fromkeys((*COMMON, *SET, "command_template", "min", "max", "mode"), TEXT),
+    "button": dict.fromkeys((*COMMON, "icon", "command_topic", "payload_press"), BUTTON),
 }
 
 
-def devices() -> dict[str, Any]:
+def devices(site: Site = SITE) -> dict[str, Any]:
     return {
         topic: json.loads(message(topic, device, {}).payload)
-        for topic, device in SITE.devices([PORCH, YARD]).items()
+        for topic, device in site.devices([PORCH, YARD]).items()
     }
 
 
 def entities() -> Iterator[tuple[str, str, dict[str, Any]]]:
-    for topic, device in devices().items():
+    for topic, device in devices(FULL).items():
         for key, component in device["components"].items():
             yield topic, key, component
 
@@ -86,7 +103,7 @@ def entities() -> Iterator[tuple[str, str, dict[str, Any]]]:
 
 def test_each_key_is_one_that_home_assistant_documents() -> None:
     used: dict[str, set[str]] = {platform: set() for platform in COMPONENT_KEYS}
-    for device in devices().values():
+    for device in devices(FULL).values():
         assert device.keys() <= TOP_KEYS.keys()
         assert device["device"].keys() <= DEVICE_KEYS.keys()
         assert device["origin"].keys() <= ORIGIN_KEYS.keys()
@@ -181,7 +198,9 @@ def test_the_pitfalls() -> None:
         where = f"{topic} {key}"
         assert component["unique_id"], where
         assert "object_id" not in component, where
-        assert component.get("entity_category") in (None, "diagnostic"), where
+        shows = component["platform"] in ("sensor", "binary_sensor", "event", "image")
+        category = component.get("entity_category")
+        assert category != "config" if shows else category in (None, "config"), where
         assert component["default_entity_id"].startswith(component["platform"] + "."), where
         assert re.fullmatch(r"\w+\.[a-z0-9_]+", component["default_entity_id"]), where
         if component.get("state_topic", "").endswith("/porch/health"):
@@ -193,22 +212,119 @@ def test_the_pitfalls() -> None:
 
 
 SLUGS = st.text("ab_", min_size=1, max_size=4).filter(lambda name: name != "bridge")
-CAMERAS = st.dictionaries(
-    SLUGS | st.just("a_rule"), st.lists(SLUGS | st.just("problem"), unique=True), max_size=4
-)
+NAMES = SLUGS | st.sampled_from(["problem", "a_armed", "armed_a", "armed", "b_threshold"])
+CAMERAS = st.dictionaries(SLUGS | st.just("a_rule"), st.lists(NAMES, unique=True), max_size=4)
 
 
 @settings(deadline=None)
 @given(CAMERAS, st.sampled_from(["smolwatch", "home/attic.1", "a_b"]))
 def test_no_two_entities_have_one_id(cameras: dict[str, list[str]], base: str) -> None:
-    site = Site(Topics(base), "homeassistant", "1")
+    site = Site(Topics(base), "homeassistant", "1", "full")
     entries = [CameraEntry(name, "", tuple(rules)) for name, rules in cameras.items()]
     found = site.devices(entries)
     assert len(found) == len(entries) + 1
+    for entry in entries:
+        components = found[site.config_topic(entry.name)]["components"]
+        assert len(components) == 12 + 3 * len(entry.rules)
     ids = [c["unique_id"] for device in found.values() for c in device["components"].values()]
     assert len(set(ids)) == len(ids)
     for topic in found:
         assert re.fullmatch(r"homeassistant/device/[a-zA-Z0-9_-]+/config", topic)
+
+
+# --- what can be changed
+
+CONTROLS = {"enabled": "switch", "armed_package": "switch", "armed_dog_out": "switch"}
+MORE = {
+    "prompt": "text",
+    "describe": "button",
+    "threshold_package": "number",
+    "threshold_dog_out": "number",
+}
+
+
+def test_controls_are_those_that_commands_allow() -> None:
+    shown = {
+        level: {key: c["platform"] for key, c in devices(site)[PORCH_TOPIC]["components"].items()}
+        for level, site in (("off", SITE), ("arm", ARM), ("full", FULL))
+    }
+    assert shown["arm"] == shown["off"] | CONTROLS
+    assert shown["full"] == shown["off"] | CONTROLS | MORE
+
+
+def rendered(template: str, **names: Any) -> str:
+    """As Home Assistant does it, in a sandboxed Jinja with its filters."""
+    environment = SandboxedEnvironment()
+    environment.filters["to_json"] = json.dumps
+    return environment.from_string(template).render(**names)
+
+
+def pressed(component: dict[str, Any], value: Any) -> Command:
+    """What we understand when somebody sets an entity to a value."""
+    template = component.get("command_template", "{{ value }}")
+    payload = rendered(template, value=value)
+    reader = Reader(Topics(), "full", {"porch": ("package", "2_cars")})
+    found = reader.read(Arrived(component["command_topic"], payload.encode(), False))
+    assert isinstance(found, Command), found
+    return found
+
+
+def test_what_home_assistant_sends_does_what_the_entity_says() -> None:
+    camera = CameraEntry("porch", "", ("package", "2_cars"))
+    shown = FULL.devices([camera])[PORCH_TOPIC]["components"]
+    for key, component in json.loads(json.dumps(shown)).items():
+        match component["platform"]:
+            case "switch":
+                for way, wanted in (("payload_on", True), ("payload_off", False)):
+                    asked = pressed(component, component[way]).asked
+                    name = "enabled" if key == "enabled" else "armed"
+                    assert getattr(asked, name) is wanted
+                    assert key in ("enabled", f"armed_{getattr(asked, 'rule', '')}")
+            case "number":
+                for value in (component["min"], 0.5, component["max"]):
+                    asked = pressed(component, value).asked
+                    assert (f"threshold_{asked.rule}", asked.threshold) == (key, value)
+            case "text":
+                words = 'Who\'s "there"? {{ 7 * 6 }} ü'
+                assert pressed(component, words).asked.prompt == words
+            case "button":
+                assert pressed(component, component["payload_press"]).operation == "describe"
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_entities_show_what_the_state_says(on: bool) -> None:
+    camera = CameraEntry("porch", "", ("package", "2_cars"))
+    shown = FULL.devices([camera])[PORCH_TOPIC]["components"]
+    setting = RuleSetting(armed=on, threshold=0.85)
+    state = payloads.camera_state(
+        Topics(), "porch", enabled=on, prompt="x" * 400,
+        rules={"package": setting, "2_cars": setting},
+    )  # fmt: skip
+    content = json.loads(state.payload)
+    for key in ("enabled", "armed_package", "armed_2_cars", "threshold_2_cars", "prompt"):
+        component = shown[key]
+        assert component["state_topic"] == state.topic
+        value = rendered(component["value_template"], value_json=content)
+        expected = "ON" if on else "OFF"
+        if key == "prompt":
+            expected = "x" * 255  # more makes the state unknown
+        if key.startswith("threshold"):
+            expected = "0.85"
+        assert value == expected
+
+
+def test_what_may_no_longer_be_changed_is_taken_back() -> None:
+    home = HomeAssistant(SITE, [PORCH])
+    (correction,) = home.hear(kept([PORCH], FULL)[PORCH_TOPIC], 0.0)
+    components = json.loads(correction.payload)["components"]
+    for key, platform in (CONTROLS | MORE).items():
+        assert components[key] == {"platform": platform}
+    assert components["rule_package"]["unique_id"]
+    home = HomeAssistant(ARM, [PORCH])
+    (correction,) = home.hear(kept([PORCH], FULL)[PORCH_TOPIC], 0.0)
+    components = json.loads(correction.payload)["components"]
+    assert components["armed_package"]["unique_id"]
+    assert components["describe"] == {"platform": "button"}
 
 
 @pytest.mark.parametrize(("slug", "words"), [("front_door", "Front door"), ("_", "_")])
