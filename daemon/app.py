@@ -37,11 +37,13 @@ from daemon.publisher import Publisher
 from daemon.questions import answers
 from daemon.reporter import Reporter, Watched
 from daemon.resume import resume
+from daemon.selftest_memory import SelftestMemory
 from daemon.settings import CameraSetting, Settings
 from daemon.sink import EventSink
 from daemon.store import Store
 from daemon.switches import Switched, Switches
 from daemon.systemd import Heartbeat, Notifier, Watchdog
+from daemon.trial_questions import trial_answers
 from daemon.watches import configured, trouble_of, watch_of
 from daemon.workers import Workers
 from pipelines.capture import CaptureWorker
@@ -237,20 +239,22 @@ def build_app(
     if store is not None:
         resume(store, {name: watch.book for name, watch in watches.items()}, inference, clock)
     rules = {name: {rule.name: rule for rule in config.rules_for(name)} for name in cameras}
-
-    def tell_state(camera: str, setting: CameraSetting) -> None:
-        if outbox is not None:
-            outbox.put(camera_state(topics, camera, setting))
-
+    armed = {name: settings.of(name).rules for name in cameras}
+    selftests = SelftestMemory(store, rules, model.model_id, clock, armed)
     switched = Switched(captures, scheduler, inference, rules)
+    tell_state = _state_teller(outbox, topics, selftests)
     switches = Switches(settings, switched, clock, tell_state)
     switches.restore()
-    judged = {name: [rule.name for rule in config.rules_for(name)] for name in config.cameras}
     asked = asking(requests, list(cameras), recordings)
     digests = digest_desk(config, model, writings, store, outbox, clock)
+    seen = {name: (camera.plan(), rings[name], zones[name]) for name, camera in cameras.items()}
     told = {
-        **answers(store, judged), **letter_answers(outbox), **answers_of(digests), "ask": asked,
-    }  # fmt: skip
+        **answers(store, rules, selftests.failed),
+        **trial_answers(store, seen, selftests),
+        **letter_answers(outbox),
+        **answers_of(digests),
+        "ask": asked,
+    }
     server = ControlServer(control, told) if control is not None else None
     lookout = Lookout(store, captures, scheduler, clock) if store is not None else None
     home = _home_assistant(config, topics)
@@ -279,6 +283,19 @@ def build_app(
         config, clock, Workers(), sources, captures, scheduler, inference, requests, publisher,
         event_log, reporter, store, lookout, server, media, switches, writings, digests, desk,
     )  # fmt: skip
+
+
+def _state_teller(
+    outbox: Outbox | None, topics: Topics, selftests: SelftestMemory
+) -> Callable[[str, CameraSetting], None]:
+    """Who is to know of a camera's new settings."""
+
+    def told(camera: str, setting: CameraSetting) -> None:
+        selftests.armed(camera, setting.rules)
+        if outbox is not None:
+            outbox.put(camera_state(topics, camera, setting))
+
+    return told
 
 
 def _home_assistant(config: Config, topics: Topics) -> HomeAssistant | None:

@@ -157,7 +157,8 @@ def play(
     decode = config.cameras[subject.camera].decode
     source = open_source(url_of(recording.path), clock, decode=decode)
     playback = Playback(model, source, clock, view_of(config, subject, name))
-    yield from playback.run(threading.Event())
+    for _ in playback.run(threading.Event()):
+        yield playback.length_s
     counts = playback.counts
     looks = playback.looks
     times = {at_s for look in looks for at_s in (look.start_s, look.end_s)}

@@ -120,11 +120,13 @@ def _touches(incident: IncidentSpan, truth: TrueSpan, tolerance_s: float) -> boo
 def sweep(rule: Rule, tried: Callable[[float, float], Score]) -> tuple[Trial, ...]:
     """`tried(open_above, close_below)` for a grid of `open_above` and the rule's own.
 
-    `close_below` is the rule's own where that is less; else 0.05 less than `open_above`.
+    `close_below` is the rule's own; below its own `open_above`, at most 0.6 of what is tried.
     """
     trials = []
     for opens in sorted({*_GRID, rule.open_above}):
-        closes = min(rule.close_below, round(opens - 0.05, 2))
+        closes = rule.close_below
+        if opens < rule.open_above:
+            closes = min(closes, round(opens * 0.6, 3))
         trials.append(Trial(opens, closes, tried(opens, closes)))
     return tuple(trials)
 
@@ -166,7 +168,7 @@ def _figures(found: Score) -> str:
     def told(value: float | None) -> str:
         return "unknown" if value is None else f"{value:.2f}"
 
-    return f"precision {told(found.precision)} and recall {told(found.recall)}"
+    return f"Precision {told(found.precision)} and recall {told(found.recall)}"
 
 
 def at_least(found: int, of: int) -> float:
@@ -188,8 +190,9 @@ def warnings(found: Score, judged_s: float, true_s: float) -> list[str]:
         said.append("no true event: recall is unknown, and no threshold can be proposed")
     elif found.expected < FEW:
         least = at_least(found.found, found.expected)
+        events = "1 true event" if found.expected == 1 else f"{found.expected} true events"
         said.append(
-            f"too little: with {found.expected} true events, a recall of "
+            f"too little: with {events}, a recall of "
             f"{found.found / found.expected:.2f} may truly be {least:.2f} (95% confidence); "
             f"have at least {FEW}, better 30"
         )

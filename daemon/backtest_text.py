@@ -59,14 +59,15 @@ def lines(result: Result, *, by_day: bool = False) -> Iterator[str]:
         yield f"{name}: not tried: {reason}"
     count = sum(len(one.incidents) for one in result.tried)
     seconds = sum(one.reel.length_s for one in result.tried)
-    yield f"{count} {_incidents(count)} in {clock(seconds)} of {len(result.tried)} recordings"
+    recordings = counted(len(result.tried), "recording")
+    yield f"{counted(count, 'incident')} in {clock(seconds)} of {recordings}"
     if result.score is not None:
         yield from _score_lines(result, result.score)
 
 
 def _reel_lines(one: Tried, *, by_day: bool) -> Iterator[str]:
     reel = one.reel
-    run = f"{reel.windows_run} windows"
+    run = counted(reel.windows_run, "window")
     if reel.windows_gated:
         run += f", {reel.windows_gated} not run (gate: motion)"
     if reel.windows_failed:
@@ -97,7 +98,7 @@ def incident_line(one: Tried, span: IncidentSpan, *, by_day: bool) -> str:
 def _score_lines(result: Result, found: Score) -> Iterator[str]:
     rule = result.subject.rule
     yield (
-        f"{found.expected} true events: {found.found} found, "
+        f"{counted(found.expected, 'true event')}: {found.found} found, "
         f"{found.expected - found.found} missed; {found.false} false, "
         f"{found.duplicates} duplicate"
     )
@@ -195,5 +196,6 @@ def _score_json(found: Score) -> Json:
     }
 
 
-def _incidents(count: int) -> str:
-    return "incident" if count == 1 else "incidents"
+def counted(count: int, what: str) -> str:
+    """A number and its noun."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"

@@ -27,6 +27,7 @@ from daemon.cli_events import events
 from daemon.cli_memory import why
 from daemon.cli_mqtt import mqtt_app
 from daemon.cli_scene import scene_record
+from daemon.cli_selftest import selftest
 from daemon.config import Config, ConfigError, load_config
 from pipelines.errors import SmolwatchError
 
@@ -49,6 +50,7 @@ app.command()(why)
 app.command()(events)
 app.command()(digest)
 app.command()(backtest)
+app.command()(selftest)
 scene_app.command("record")(scene_record)
 app.command("ask")(ask_back)
 

@@ -21,6 +21,7 @@ import typer
 
 from daemon.backtest_score import TOLERANCE_S
 from daemon.config import Config, ConfigError, load_config
+from daemon.control import client_path
 from daemon.moments import moment
 from pipelines.errors import SmolwatchError, SourceError
 
@@ -69,6 +70,12 @@ def backtest(
     begins: Annotated[
         str | None, typer.Option(help="when each recording began, for rules with active hours")
     ] = None,
+    since: Annotated[
+        str | None, typer.Option(help="7d, 24h or a time: over what the daemon has stored")
+    ] = None,
+    socket: Annotated[
+        Path | None, typer.Option("--socket", help="the daemon's socket, if not the usual one")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object")] = False,
 ) -> None:
     """Run a rule over recordings, as the daemon would, and say what it would have told.
@@ -81,7 +88,7 @@ def backtest(
 
     logs.setup(level="error")
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    with _told_errors():
+    with told_errors():
         loaded = load_config(config, os.environ)
         wanted = _Wanted(
             loaded,
@@ -90,9 +97,16 @@ def backtest(
             tolerance,
             moment(begins, time.time()) if begins is not None else None,
         )
-        if not videos:
-            _fail("name recordings, or a folder of them", EXIT_USAGE)
-        _show(_over_files(wanted, videos), out, as_json=as_json)
+        if bool(videos) == (since is not None):
+            _fail("name recordings, or a folder of them; or --since for the past", EXIT_USAGE)
+        if since is not None:
+            path = client_path(socket or loaded.control.path, os.environ)
+            if truth is not None:
+                _fail("--truth is about recordings, not about --since", EXIT_USAGE)
+            result, by_day = _over_past(wanted, moment(since, time.time()), path)
+        else:
+            result, by_day = _over_files(wanted, videos or []), False
+        _show(result, out, as_json=as_json, by_day=by_day)
 
 
 def _over_files(wanted: _Wanted, videos: list[Path]) -> Result:
@@ -130,6 +144,52 @@ def _over_files(wanted: _Wanted, videos: list[Path]) -> Result:
     return conclude(wanted.subject, model.model_id, tried, failures, wanted.tolerance_s)
 
 
+def _over_past(wanted: _Wanted, since: float, socket: Path) -> tuple[Result, bool]:
+    """Over stored answers, whose times are those of the day.
+
+    Where a question was not asked then, over the clips of that time, as recordings.
+    """
+    from daemon.backtest import conclude, try_rule
+    from daemon.backtest_text import counted
+    from daemon.stored_looks import read_past
+
+    subject, media = wanted.subject, wanted.config.media
+    folder = media.dir if media is not None else None
+    past = read_past(socket, subject, since, time.time(), folder)
+    unasked = [question for question, count in past.asked.items() if count == 0]
+    for question, count in past.asked.items():
+        if count < past.stored:
+            _say(
+                f"{question!r} was asked in {count} of {past.stored} windows of "
+                f"{subject.camera} that are stored since then"
+            )
+    if unasked:
+        clips = _clips(folder, subject.camera, since)
+        if not clips:
+            where = f"in {folder}" if folder is not None else "(media.dir is not set)"
+            raise SmolwatchError(
+                f"{subject.rule.name} cannot be judged over that time: not asked then was "
+                f"{unasked[0]!r}, and there are no clips of {subject.camera} {where}. The daemon "
+                "asks it as long as the rule is in its configuration"
+            )
+        _say(f"so it is tried on {counted(len(clips), 'clip')} of that time in {folder}")
+        return _over_files(wanted, clips), False
+    _say(f"{counted(past.told, 'alert')} of {subject.rule.name} came in that time")
+    tried = try_rule(subject, past.reel, None)
+    result = conclude(subject, ", ".join(past.model_ids), [tried], {}, wanted.tolerance_s)
+    return result, True
+
+
+def _clips(folder: Path | None, camera: str, since: float) -> list[Path]:
+    if folder is None:
+        return []
+    try:
+        found = [(path.stat().st_mtime, path) for path in folder.glob(f"{camera}-*.mp4")]
+    except OSError as error:
+        raise SmolwatchError(f"{folder}: cannot be read: {error.strerror}") from error
+    return [path for written, path in sorted(found) if written >= since]
+
+
 def _played(
     wanted: _Wanted, model: VideoModel, recording: Recording, name: str, bar: Progress
 ) -> Reel:
@@ -157,7 +217,7 @@ def _note_hours(wanted: _Wanted, recordings: list[Recording]) -> None:
         _say(f"{recording.name} is taken to begin at {begun} ({recording.begun_by})")
 
 
-def _show(result: Result, out: Path | None, *, as_json: bool, by_day: bool = False) -> None:
+def _show(result: Result, out: Path | None, *, as_json: bool, by_day: bool) -> None:
     from daemon import backtest_text as text
 
     if as_json:
@@ -222,7 +282,8 @@ def _progress() -> Progress:
 
 
 @contextmanager
-def _told_errors() -> Iterator[None]:
+def told_errors() -> Iterator[None]:
+    """Errors that are meant for people end the command: 78 for the configuration's, else 1."""
     try:
         yield
     except ConfigError as error:

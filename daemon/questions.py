@@ -20,10 +20,22 @@ from daemon.store_queries import why
 Json = dict[str, Any]
 
 
-def answers(store: Store | None, rules: Mapping[str, Collection[str]]) -> dict[str, Answer]:
-    """Operation -> what answers it. `rules`: camera -> the rules that are judged on it."""
+def answers(
+    store: Store | None,
+    rules: Mapping[str, Collection[str]],
+    failed: Callable[[str], Mapping[str, str]] = lambda _: {},
+) -> dict[str, Answer]:
+    """Operation -> what answers it. `rules`: camera -> the rules that are judged on it.
+
+    `failed`: camera -> its rules that failed their selftest, and how.
+    """
+
+    def why_told(kept: Store, asked: Json) -> Iterator[Json]:
+        for told in _why(kept, rules, asked):
+            yield {**told, "selftests": dict(failed(str(asked["camera"])))}
+
     return {
-        "why": partial(_guarded, store, lambda kept, asked: _why(kept, rules, asked)),
+        "why": partial(_guarded, store, why_told),
         "events": partial(_guarded, store, lambda kept, asked: _events(kept, rules, asked)),
     }
 

@@ -35,6 +35,9 @@ def why_lines(told: Json, rule: str | None) -> Iterator[str]:
     yield f"{told['camera']} at {_at(told['at'], date=True)}"
     for window in told["windows"]:
         yield from _window_lines(window, rule)
+    for name, found in told.get("selftests", {}).items():
+        if rule in (None, name):
+            yield f"{name}: {found}"
     for span in told["spans"]:
         yield _span_line(told["camera"], span, seen=bool(told["windows"]))
     for incident in told["incidents"]:

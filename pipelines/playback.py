@@ -71,9 +71,8 @@ class Playback:
     ) -> None:
         self._view = view
         self._clock = clock
-        capacity = view.plan.ring_capacity
-        ring = FrameRing(capacity)
-        zones = {zone: FrameRing(capacity) for zone in view.zones}
+        ring = FrameRing(view.plan.ring_capacity)
+        zones = {zone: FrameRing(view.plan.zone_capacity) for zone in view.zones}
         self._capture = CaptureWorker(
             view.name, source, ring, clock,
             sample_interval_s=view.plan.interval_s, frame_edge_px=model.frame_edge_px,
@@ -91,8 +90,8 @@ class Playback:
         self.thumbnails: dict[float, bytes] = {}  # captured_s of an alert -> JPEG
         self.length_s = 0.0  # as far as it was played
 
-    def run(self, stop: threading.Event) -> Iterator[float]:
-        """Play to the end; gives the seconds played after each sampled picture.
+    def run(self, stop: threading.Event) -> Iterator[tuple[float, Image]]:
+        """Play to the end; gives each sampled picture, looked at, and the clock's time of it.
 
         Raises `SourceError`, and `InferenceError` where the model fails again and again.
         """
@@ -105,7 +104,7 @@ class Playback:
             self._pts_s[now_s] = now_s if picture.pts_s is None else picture.pts_s
             while self._inference.run_once():
                 self._illustrate(picture.image, now_s)
-            yield self._pts_s[now_s]
+            yield now_s, picture.image
 
     @property
     def looks(self) -> tuple[Observation, ...]:

@@ -31,7 +31,7 @@ class Shown:
 
     start_s: float
     end_s: float
-    maybe: bool  # too short for the rule's windows: nobody can be asked to find it
+    maybe: bool  # nobody can be asked to find it, see `shown`
 
 
 def film(scene: SceneAddress, seconds: float, out: Path) -> Iterator[float]:
@@ -61,31 +61,35 @@ def shown(
 ) -> tuple[Shown, ...]:
     """When that happens what `question` asks about.
 
-    `needed` windows of `plan` must be able to show it, else it is a `maybe`; what no window shows
-    plainly is left out. Raises `KeyError` for a question whose truth the scenes do not know.
+    A `maybe` is what fewer than `needed` windows of `plan` can show, and what none shows plainly:
+    somebody is half in the picture. Raises `KeyError` for a question whose truth the scenes do not
+    know.
     """
     verdict = Verdict(scene.script, plan)
     found: list[Shown] = []
-    sure: list[float] = []  # ends of windows that show it, since the last that did not
+    unsure: list[float] = []  # ends of windows of which it is not false, since the last that is
+    sure: list[float] = []  # those of them that show it
     steps = int((seconds - plan.span_s) / _STEP_S)
     for n in range(steps + 2):
         t = plan.span_s + n * _STEP_S
         answer = verdict.answer(question, t) if n <= steps else False
-        if answer:
-            sure.append(t)
-        elif answer is False and sure:
-            found.append(_span(sure[0], sure[-1], plan, needed))
-            sure = []
+        if answer is not False:
+            unsure.append(t)
+            sure += [t] if answer else []
+        elif unsure:
+            enough = bool(sure) and sure[-1] - sure[0] >= needed * plan.stride_s + 2 * _STEP_S
+            ends = sure or unsure
+            found.append(_span(ends[0], ends[-1], plan, maybe=not enough))
+            unsure, sure = [], []
     return tuple(found)
 
 
-def _span(first_s: float, last_s: float, plan: WindowPlan, needed: int) -> Shown:
+def _span(first_s: float, last_s: float, plan: WindowPlan, *, maybe: bool) -> Shown:
     """From ends of windows to the time itself.
 
     Windows that end from `b` to `a + span` show an event from `a` to `b` whole; those from `a` to
     `b + span` show some of a state that lasts from `a` to `b`. Either way the two times are what
     is left when the last window's span is taken off.
     """
-    maybe = last_s - first_s < needed * plan.stride_s + 2 * _STEP_S
     start_s, end_s = sorted((first_s, last_s - plan.span_s))
     return Shown(round(max(0.0, start_s), 2), round(end_s, 2), maybe)
