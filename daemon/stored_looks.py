@@ -16,8 +16,8 @@ import numpy as np
 
 from daemon.backtest import Reel, Subject
 from daemon.control import ask
+from daemon.store_events import EVENTS_LIMIT
 from daemon.store_looks import PAGE
-from daemon.store_queries import EVENTS_LIMIT
 from pipelines.capture import scale_to_edge
 from pipelines.packet_ring import encode_jpeg
 from pipelines.playback import THUMBNAIL_PX
@@ -116,11 +116,15 @@ def _look(
 
 
 def _events(socket: Path, subject: Subject, since: float) -> list[Json]:
+    """What was told of the rule, as far as it is among the camera's newest events.
+
+    The daemon is not asked for the rule by its name: it may not know that of a newer configuration.
+    """
     request = {
-        "op": "events", "camera": subject.camera, "rule": subject.rule.name, "since": since,
-        "limit": EVENTS_LIMIT,
+        "op": "events", "camera": subject.camera, "since": since, "limit": EVENTS_LIMIT,
     }  # fmt: skip
-    return [line["event"] for line in ask(socket, request)]
+    told = [line["event"] for line in ask(socket, request)]
+    return [event for event in told if event["rule"] == subject.rule.name]
 
 
 def _thumbnails(events: list[Json], media: Path | None, since: float) -> dict[float, bytes]:
