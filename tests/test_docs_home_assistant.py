@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
 
 from daemon.config import load_config
 from daemon.mqtt.discovery import Site
+from daemon.mqtt.discovery_schemas import Platform
 from daemon.mqtt.records import CameraEntry
 from daemon.mqtt.schemas import EventPayload
 from daemon.mqtt.topics import Topics
@@ -18,7 +19,7 @@ from pipelines.types import EventType
 
 TEXT = (Path(__file__).parents[1] / "docs" / "home-assistant.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```yaml\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
-DEVICES = Site(Topics(), "homeassistant", "1").devices(
+DEVICES = Site(Topics(), "homeassistant", "1", "full").devices(
     [CameraEntry("porch", "", ("package",), snapshots=True, digests=True)]
 )
 ENTITIES = {
@@ -37,12 +38,26 @@ def test_the_configuration_loads(tmp_path: Path) -> None:
 
 
 def test_each_entity_is_announced_and_each_announced_one_is_told() -> None:
-    named = set(re.findall(r"\b((?:event|binary_sensor|sensor|image)\.[a-z0-9_]+)", TEXT))
+    platforms = "|".join(get_args(Platform))
+    named = set(re.findall(rf"\b((?:{platforms})\.[a-z0-9_]+)", TEXT))
     ours = {name for name in named if not name.endswith(".mqtt")}
     first = "sensor.porch_frame_rate"
     row = next(line for line in TEXT.splitlines() if first in line)
     ours |= {f"sensor.porch{end}" for end in re.findall(r"`(_[a-z_]+)`", row)}
     assert ours == ENTITIES
+
+
+def test_what_needs_which_level_is_said_as_it_is() -> None:
+    rows = re.findall(r"^\| `((?:switch|number|text|button)\.\w+)` .*\| (`.*`) \|$", TEXT, re.M)
+    assert len(rows) == 5
+    for level in ("arm", "full"):
+        site = Site(Topics(), "homeassistant", "1", level)
+        shown = site.devices([CameraEntry("porch", "", ("package",))])
+        components = shown[site.config_topic("porch")]["components"].values()
+        names = {component["default_entity_id"] for component in components}
+        assert {name for name, levels in rows if f"`{level}`" in levels} == {
+            name for name in names if not name.startswith(("event", "binary", "sensor", "image"))
+        }
 
 
 @pytest.mark.parametrize("block", BLOCKS)

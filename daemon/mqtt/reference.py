@@ -26,6 +26,7 @@ from daemon.mqtt.records import (
 )
 from daemon.mqtt.reference_commands import COMMANDS, request_entries, response_entries
 from daemon.mqtt.reference_entry import Entry
+from daemon.mqtt.reference_pitfalls import HOME_ASSISTANT
 from daemon.mqtt.topics import Topics
 from pipelines.types import Event, Timings
 
@@ -138,6 +139,8 @@ def page() -> str:
         "`smolwatch/bridge/state` is also the last will: `offline` when the daemon is gone.",
         "",
         *COMMANDS.splitlines(),
+        "",
+        *HOME_ASSISTANT.splitlines(),
     ]
     for entry in found:
         lines += ["", *_section(entry)]
