@@ -196,7 +196,8 @@ class Link:
         else:
             self._accepted = True
             window = getattr(properties, "ReceiveMaximum", _RECEIVE_MAXIMUM)
-            self._tell(Accepted(window, getattr(properties, "MaximumPacketSize", None)))
+            told = {} if properties is None else properties.json()  # type: ignore[no-untyped-call]
+            self._tell(Accepted(window, getattr(properties, "MaximumPacketSize", None), told))
 
     def _on_connect_fail(self, client: paho.Client, _userdata: object) -> None:
         error = sys.exception()  # paho calls this from its `except OSError`, and passes no error on

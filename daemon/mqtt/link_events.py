@@ -5,7 +5,8 @@ Knows no connection: a `Link` puts these in a queue, the publisher takes them ou
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from paho.mqtt.reasoncodes import ReasonCode
 
@@ -17,10 +18,12 @@ class Accepted:
     """The broker answered CONNECT with a yes and takes so many unacknowledged messages.
 
     `max_packet`: bytes of the longest packet that it takes; None if it did not say (MQTT 3.1.1).
+    `told`: all that it said of itself, under MQTT 5's names without spaces (3.2.2.3).
     """
 
     receive_maximum: int
     max_packet: int | None = None
+    told: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,6 +104,8 @@ def connect_refused(reason: ReasonCode, broker: str) -> Problem:
         0x85: "set another mqtt.client_id",
         0x88: "it is starting or shutting down",
         0x89: "it has too many clients",
+        0x9A: "turn retained messages on there (Mosquitto: retain_available true)",
+        0x9B: "let it take messages of QoS 1 (Mosquitto: max_qos 1)",
         0x8A: "this client is banned there: see its log",
         0x9F: "too many connections in a short time",
     }
