@@ -19,9 +19,8 @@ from daemon.cli_backtest import told_errors
 from daemon.config import Config, load_config
 from daemon.config_errors import did_you_mean
 from daemon.control import ControlError, ask, client_path
-from daemon.selftest import Finding, examine
+from daemon.selftest import Finding, examine, words_of
 from pipelines.errors import SmolwatchError
-from pipelines.zones import plain_question
 
 if TYPE_CHECKING:
     from daemon.selftest_frames import Answers, Probe
@@ -114,7 +113,7 @@ def _tested(
     if lacking is not None:
         _say(f"{probe.camera}: only {next(iter(answers))} was to be seen: test by {lacking}, too")
     return [
-        examine(rule, question, light, windows, yes=plain_question(question) in yes)
+        examine(rule, question, light, windows, yes=words_of(question) in yes)
         for rule in probe.rules
         for question in rule.questions
         for light, windows in answers.items()
@@ -147,6 +146,8 @@ def _lines(camera: str, finding: Finding) -> Iterator[str]:
     yield f"  moves by at most {finding.swing:.2f} between neighbouring windows"
     for problem in finding.problems:
         yield f"  failed: {problem}"
+    if any("where the answer is no" in problem for problem in finding.problems):
+        yield f"  if yes is right there: --yes {words_of(finding.question)!r}"
     if finding.note:
         yield f"  note: {finding.note}"
 

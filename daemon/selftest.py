@@ -25,6 +25,7 @@ from typing import Any, Final, Literal
 import cv2
 
 from daemon.negation import is_plain, negated
+from pipelines.examples import split_question
 from pipelines.rules import Rule
 from pipelines.types import Image
 from pipelines.zones import plain_question
@@ -76,10 +77,15 @@ class Finding:
         }
 
 
+def words_of(question: str) -> str:
+    """A question as the configuration has it: without its zone and reference pictures."""
+    return split_question(plain_question(question))[0]
+
+
 def twin_of(question: str) -> str:
-    """The contrary of a question, about the same zone."""
-    plain = plain_question(question)
-    return question.replace(plain, negated(plain), 1)
+    """The contrary of a question, about the same zone and with the same reference pictures."""
+    words = words_of(question)
+    return question.replace(words, negated(words), 1)
 
 
 def examine(
@@ -100,7 +106,7 @@ def examine(
     median, twin_median = statistics.median(own), statistics.median(twins)
     problems = [*_bias(rule, own, yes=yes)]
     note = ""
-    if min(median, twin_median) >= _HALF and not is_plain(plain_question(question)):
+    if min(median, twin_median) >= _HALF and not is_plain(words_of(question)):
         note = "yes to its contrary as well, which could not be put plainly, and does not count"
     elif min(median, twin_median) >= _HALF:
         problems.append(

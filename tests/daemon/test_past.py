@@ -104,7 +104,7 @@ def test_what_is_older_is_left_out_and_pages_join(store: Store, tmp_path: Path) 
     many = PAGE + 10
     with store._lock, store._transaction(durable=False):
         for n in range(many):
-            at = NOW + n // 2  # two at a time: a page may end between them
+            at = NOW + (n + 1) // 2  # two at a time: the first page ends between them
             seen = Observation(
                 "porch", 0, at - 7, at, at, {"Is there a dog?": 0.1}, None, Timings(), "m", "0"
             )

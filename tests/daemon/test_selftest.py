@@ -24,6 +24,7 @@ from daemon.selftest_memory import SelftestMemory
 from daemon.store import Limits, Store
 from daemon.telling import why_lines
 from daemon.trial_questions import trial_answers
+from pipelines.examples import Example, Examples
 from pipelines.ring import FrameRing
 from pipelines.rules import Debounce, Rule
 from pipelines.scenes.draw import Painter
@@ -76,6 +77,9 @@ def test_every_question_has_a_contrary(question: str, contrary: str) -> None:
 def test_the_contrary_is_about_the_same_zone() -> None:
     zone = Zone(0.0, 0.0, 0.5, 1.0)
     assert twin_of(zone.question("Is there a dog?")) == zone.question("Is there no dog?")
+    shown = Examples([Example(np.zeros((8, 8, 3), np.uint8), "a dog")])
+    own, twin = (zone.question(shown.question(f"Is there {n} dog?")) for n in ("a", "no"))
+    assert twin_of(own) == twin
 
 
 def test_a_clear_no_passes() -> None:

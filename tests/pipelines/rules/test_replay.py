@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.rules import Ask, Debounce, Match, Not, Rule, RuleBook, RuleOn, Sequence, Step
+from pipelines.rules import AllOf, Ask, Debounce, Match, Not, Rule, RuleBook, RuleOn, Sequence, Step
 from pipelines.rules.replay import Break, incident_spans, replay
 from pipelines.types import Observation, Timings
 
@@ -62,8 +62,9 @@ def test_a_sequence_is_one_too() -> None:
 
 
 def test_words_are_judged_with_the_answers_of_their_window() -> None:
-    rule = Rule("fire", when=Match("fire"), debounce=Debounce(1, 1), cooldown_s=0.0)
-    looks = [look(10, dog=0.9), look(10, words="A fire."), look(12, words="Nothing.")]
+    both = AllOf((Ask("dog"), Match("fire")))
+    rule = Rule("fire", when=both, debounce=Debounce(1, 1), cooldown_s=0.0)
+    looks = [look(10, dog=0.9), look(10, words="A fire."), look(12, dog=0.0)]
     (span,) = incident_spans(replay(book(DOG, rule), "fire", looks))
     assert (span.opened_s, span.closed_s) == (10.0, 12.0)
 
