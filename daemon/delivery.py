@@ -38,7 +38,7 @@ class Line(Protocol):
         """Hand over; the message id that its answer will carry."""
         ...
 
-    def subscribe(self, topic: str) -> int:
+    def subscribe(self, topic: str, *, as_published: bool = False) -> int:
         """Ask for a topic's messages; the id that the answer will carry."""
         ...
 
@@ -127,7 +127,7 @@ class Delivery:
             for topic in self._home.connected(now_s):
                 self._subscribing[line.subscribe(topic)] = topic
         for topic in self._desk.topics if self._desk is not None else ():
-            self._subscribing[line.subscribe(topic)] = topic
+            self._subscribing[line.subscribe(topic, as_published=True)] = topic
         self._first = deque((bridge_state(self._topics, online=True), *self._all_retained()))
         self._outbox.retry_connected(accepted.max_packet)
 

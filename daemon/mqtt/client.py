@@ -21,6 +21,7 @@ from paho.mqtt.exception import MQTTException
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from daemon.mqtt.link_events import (
     Accepted,
@@ -104,11 +105,16 @@ class Link:
         )  # fmt: skip
         return info.mid
 
-    def subscribe(self, topic: str) -> int:
+    def subscribe(self, topic: str, *, as_published: bool = False) -> int:
         """Ask for a topic's messages; a `Subscribed` carries the returned mid.
 
-        What arrives is an `Arrived`; what is too long, or comes faster than it is taken, is not.
+        `as_published`: an `Arrived` is `retained` if it was sent to be kept, not only if it was
+        (MQTT 5, 3.8.3.1; 3.1.1 cannot tell). What is too long, or comes faster than it is taken,
+        does not arrive.
         """
+        if as_published and self._client.protocol == MQTTProtocolVersion.MQTTv5:
+            options = SubscribeOptions(1, retainAsPublished=True)
+            return self._client.subscribe(topic, options=options)[1] or 0
         return self._client.subscribe(topic, qos=1)[1] or 0
 
     def unsubscribe(self, topic: str) -> None:

@@ -234,6 +234,10 @@ def test_a_kept_command_is_not_carried_out(
     ):
         assert asker.ask(heard, "ping")["status"] == "ok"  # it came after the kept one
         assert all(m.content["enabled"] is True for m in heard.wait_for(STATE))
+        if protocol == "auto":  # MQTT 5 tells also of a new one that it is to be kept
+            asker.send("yard/set", b'{"enabled": false}', retain=True)
+            assert asker.ask(heard, "ping")["status"] == "ok"
+            assert heard.on(STATE)[-1].content["enabled"] is True
         assert heard.on(f"{RESPONSE}/set") == []
 
 
