@@ -149,3 +149,17 @@ def test_why_knows_that_the_camera_was_switched_off(tmp_path: Path) -> None:
 
         wait_until(lambda: "disabled" in causes(), "the stretch is written")
         assert "away" not in causes()
+
+
+def test_what_was_answered_holds_though_the_process_died_before_it_was_done(
+    tmp_path: Path,
+) -> None:
+    """Written down first: then the rule's own memory knows nothing of it."""
+    store = Store(tmp_path / "s.db", Limits(), SystemClock())
+    kept = '{"rule/person/armed": {"to": false, "from": true}}'
+    store.remember("settings/yard", kept)
+    store.close()
+    model = FakeModel({"Is there a person?": 0.9})
+    with daemon(tmp_path, model):
+        wait_until(lambda: windows(model, "yard") > 5, "windows")
+        assert told(tmp_path, "rule_match") == 0
