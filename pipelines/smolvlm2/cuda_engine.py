@@ -324,7 +324,8 @@ class CudaEngine:
             return _Step(
                 ids=self._zeros(size, 1, dtype=torch.long),
                 positions=self._zeros(size, 1, dtype=torch.long),
-                slot=self._zeros(1, dtype=torch.long),
+                # Prompts are in place by now: a new call's first run may write to the end only.
+                slot=self._zeros(1, dtype=torch.long) + (slots - 1),
                 bias=self._zeros(size, 1, slots),
             )
 

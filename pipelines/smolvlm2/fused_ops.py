@@ -6,7 +6,6 @@ to eight. The products themselves stay with cuBLAS, and attention with PyTorch's
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,15 +23,15 @@ def layer_norm(x: Tensor, offset: Tensor, weight: Tensor, bias: Tensor, eps: flo
     return F.layer_norm(shifted, x.shape[-1:], weight.float(), bias.float(), eps).to(x.dtype)
 
 
-def gelu(x: Tensor) -> Tensor:
-    """GELU in its tanh form, as SigLIP has it, written with the sigmoid.
+def linear_gelu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """A product and GELU in its tanh form, as SigLIP has it. x: [M, in]; weight: [out, in]."""
+    return F.gelu(F.linear(x, weight, bias), approximate="tanh")
 
-    (1 + tanh(u)) / 2 is sigmoid(2 u). A GPU has an instruction for the exponential, while tanh is
-    a call: with it the compiled pass took twice as long as its bytes need.
-    """
-    wide = x.float()
-    inner = 2.0 * (2.0 / math.pi) ** 0.5 * (wide + 0.044715 * wide**3)
-    return (wide * torch.sigmoid(inner)).to(x.dtype)
+
+def linear_gelu_in_product(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """`linear_gelu` on an NVIDIA GPU, within the product: a tenth of the encoder's time less."""
+    product: Tensor = torch._addmm_activation(bias, x, weight.T, use_gelu=True)  # noqa: SLF001
+    return product
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
@@ -66,7 +65,7 @@ class FusedOps:
     """The operations above, compiled or not."""
 
     layer_norm: Callable[[Tensor, Tensor, Tensor, Tensor, float], Tensor] = layer_norm
-    gelu: Callable[[Tensor], Tensor] = gelu
+    linear_gelu: Callable[[Tensor, Tensor, Tensor], Tensor] = linear_gelu
     rms_norm: Callable[[Tensor, Tensor, float], Tensor] = rms_norm
     rotate: Callable[[Tensor, Tensor, Tensor, Tensor, int], Tensor] = rotate
     gate: Callable[[Tensor], Tensor] = gate
@@ -81,15 +80,20 @@ def compile_ops(device: torch.device, cache_dir: Path | None) -> FusedOps:
     if cache_dir is not None:
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_dir / "inductor"))
         os.environ.setdefault("TRITON_CACHE_DIR", str(cache_dir / "triton"))
+    in_product = linear_gelu_in_product if device.type == "cuda" else linear_gelu
     ops = FusedOps(
-        *(_any_length(torch.compile(op)) for op in (layer_norm, gelu, rms_norm, rotate, gate))
+        layer_norm=_any_length(torch.compile(layer_norm)),
+        linear_gelu=in_product,
+        rms_norm=_any_length(torch.compile(rms_norm)),
+        rotate=_any_length(torch.compile(rotate)),
+        gate=_any_length(torch.compile(gate)),
     )
     try:
-        ops.gelu(torch.zeros(2, 16, device=device))
+        ops.gate(torch.zeros(2, 16, device=device))
     except (RuntimeError, OSError, ImportError) as error:  # PyTorch's own are RuntimeErrors
         reason = str(error).strip().split("\n", maxsplit=1)[0]
         structlog.get_logger(__name__).warning("compile.missing", error=reason)
-        return FusedOps()
+        return FusedOps(linear_gelu=in_product)
     return ops
 
 

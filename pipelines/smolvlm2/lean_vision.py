@@ -126,7 +126,7 @@ def encode(vision: Vision, ops: FusedOps, levels: Tensor) -> Tensor:
         seen = F.scaled_dot_product_attention(query, key, value)
         x.addmm_(seen.transpose(1, 2).reshape(-1, hidden), block.out.T)
         y = ops.layer_norm(x, block.offset2, block.norm2, block.norm2_bias, vision.eps)
-        x.addmm_(ops.gelu(F.linear(y, block.up, block.up_bias)), block.down.T)
+        x.addmm_(ops.linear_gelu(y, block.up, block.up_bias), block.down.T)
     y = ops.layer_norm(x, vision.offset, vision.norm, vision.norm_bias, vision.eps)
     return _shuffle(vision, y.view(num_frames, tokens, hidden)) @ vision.project.T
 

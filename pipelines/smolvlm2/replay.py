@@ -30,7 +30,8 @@ class Replay:
         """The call of this kind and shapes, made anew if there is none yet.
 
         `make_buffers` makes the tensors that the call reads and fills, and `run` is given them. It
-        must neither wait for the GPU nor choose by values.
+        must neither wait for the GPU nor choose by values. It is made once when it is new, on what
+        `make_buffers` put there: what that writes must do no harm.
         """
         known = self._calls.pop(key, None)
         if known is None:
@@ -44,9 +45,12 @@ class Replay:
     def forget(self) -> None:
         """Drop all calls: a tensor that they use has moved."""
         self._calls.clear()
+        if self._on_gpu:  # a pool ends with the last graph in it
+            self._pool = torch.cuda.graph_pool_handle()
 
     def _record(self, run: Callable[[], object]) -> Callable[[], object]:
         if not self._on_gpu:
+            run()  # as below, so that no mistake is one that only a GPU shows
             return run
         # Once without recording: compiling and cuBLAS's own set-up cannot be recorded.
         side = torch.cuda.Stream()  # type: ignore[no-untyped-call]

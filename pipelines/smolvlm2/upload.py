@@ -41,7 +41,11 @@ class FrameUpload:
             self._places.reverse()
             pictures = self._places[0].send([images[row] for row in some])  # [n, H, W, 3]
             planes = pictures.permute(0, 3, 1, 2).float().contiguous()
-            levels[some] = make_square(planes, self._frame_size_px).to(torch.uint8)
+            square = make_square(planes, self._frame_size_px).to(torch.uint8)
+            if some[-1] - some[0] == len(some) - 1:  # an index would wait for the work before
+                levels[some[0] : some[-1] + 1] = square
+            else:
+                levels[some] = square
 
 
 class _Place:
