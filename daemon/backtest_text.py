@@ -100,7 +100,7 @@ def _score_lines(result: Result, found: Score) -> Iterator[str]:
     yield (
         f"{counted(found.expected, 'true event')}: {found.found} found, "
         f"{found.expected - found.found} missed; {found.false} false, "
-        f"{found.duplicates} duplicate"
+        f"{found.duplicates} duplicate" + (f", {found.ignored} at a maybe" if found.ignored else "")
     )
     if found.median_late_s is not None:
         yield f"alerts came {found.median_late_s:.1f} s after the event began (median)"
@@ -191,6 +191,7 @@ def _score_json(found: Score) -> Json:
         "found": found.found,
         "false": found.false,
         "duplicates": found.duplicates,
+        "ignored": found.ignored,
         "precision": found.precision,
         "recall": found.recall,
     }
