@@ -22,6 +22,8 @@ from daemon.desk_services import Photographer, contents, reader
 from daemon.digest_desk import DigestDesk, answers_of
 from daemon.digest_wishes import digest_desk
 from daemon.eventlog import EventLog
+from daemon.highlights import answers_of as highlight_answers
+from daemon.highlights import keeping
 from daemon.letters import letter_answers
 from daemon.lookout import Lookout
 from daemon.media import MediaWriter
@@ -253,6 +255,7 @@ def build_app(
         **trial_answers(store, seen, selftests),
         **letter_answers(outbox),
         **answers_of(digests),
+        **highlight_answers(store, keeping(config)),
         "ask": asked,
     }
     server = ControlServer(control, told) if control is not None else None

@@ -24,6 +24,7 @@ from daemon.cli_ask import ask as ask_back
 from daemon.cli_backtest import backtest
 from daemon.cli_digest import digest
 from daemon.cli_events import events
+from daemon.cli_highlights import highlights
 from daemon.cli_memory import why
 from daemon.cli_mqtt import mqtt_app
 from daemon.cli_scene import scene_record
@@ -49,6 +50,7 @@ app.add_typer(mqtt_app, name="mqtt", no_args_is_help=True)
 app.command()(why)
 app.command()(events)
 app.command()(digest)
+app.command()(highlights)
 app.command()(backtest)
 app.command()(selftest)
 scene_app.command("record")(scene_record)
