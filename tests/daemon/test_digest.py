@@ -175,7 +175,7 @@ def test_more_than_can_be_read_is_thinned_out(store: Store, clock: FakeClock) ->
     connection.execute("COMMIT")
     known = facts(store.path, "porch", *DAY)
     assert known.descriptions == 2 * MOST_NOTES + 10
-    assert MOST_NOTES // 2 <= len(known.notes) <= MOST_NOTES
+    assert MOST_NOTES // 2 <= len(known.words) <= MOST_NOTES
 
 
 # On schedule
