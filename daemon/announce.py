@@ -83,12 +83,15 @@ def inventory(config: Config) -> list[CameraEntry]:
 def known_topics(config: Config, topics: Topics) -> Callable[[str], bool]:
     """Whether a topic is one that this configuration tells on."""
     rules = {name: {rule.name for rule in config.rules_for(name)} for name in config.cameras}
+    digests = config.digest.cameras if config.digest is not None else ()
 
     def is_known(topic: str) -> bool:
         name, _, below = topic.removeprefix(f"{topics.base}/").partition("/")
         if name == RESERVED_SLUG:
             return True
         kind, _, rule = below.partition("/")
+        if kind == "digest":
+            return name in digests
         return name in rules and (kind != "rule" or rule in rules[name])
 
     return is_known
