@@ -56,6 +56,7 @@ from pipelines.mask import Mask
 from pipelines.requests import Outlook, Requests
 from pipelines.ring import FrameRing
 from pipelines.sources import FrameSource, open_source
+from pipelines.threads import yield_to_capture
 from pipelines.types import VideoModel
 from pipelines.windows import WindowScheduler
 from pipelines.writing import Writings
@@ -114,7 +115,7 @@ class App:
             self.workers.start("publisher", self.publisher.run, stop_publishing)
         for name, capture in self.captures.items():
             self.workers.start(f"capture-{name}", capture.run, stop)
-        self.workers.start("inference", self.inference.run, stop)
+        self.workers.start("inference", self._look, stop)
         if self.desk is not None:
             self.workers.start("desk", self.desk.run, stop)
         structlog.get_logger(__name__).info(
@@ -130,6 +131,11 @@ class App:
         notifier.stopping()
         self._stop(stop, stop_publishing)
         return 1 if self.workers.failed else 0
+
+    def _look(self, stop: threading.Event) -> None:
+        """The inference thread. Cameras come first where cores are short: a late frame is lost."""
+        yield_to_capture()
+        self.inference.run(stop)
 
     def _stop(self, stop: threading.Event, stop_publishing: threading.Event) -> None:
         """First those who have something to tell, so that it is still published."""

@@ -24,6 +24,7 @@ from daemon.store import Limits, Store
 from daemon.systemd import Notifier, Watchdog, watchdog_interval_s
 from pipelines.clock import Clock, SystemClock
 from pipelines.smolvlm2.loading import from_name
+from pipelines.threads import default_threads
 from pipelines.types import VideoModel
 
 
@@ -79,7 +80,7 @@ def load_model(config: Config) -> VideoModel:
     model = from_name(
         wanted.name,
         precision=wanted.precision,
-        num_threads=wanted.threads,
+        num_threads=wanted.threads or default_threads(),
         max_description_tokens=wanted.max_new_tokens,
     )
     model.learn(config.examples)

@@ -7,6 +7,7 @@ read, as far as names and headers can tell.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -101,7 +102,8 @@ def _read_weights(weights_files: Sequence[Path], dtype: torch.dtype) -> dict[str
         names: list[str] | None = None
         while names is None or names:
             with safe_open(path, framework="pt") as tensors:
-                names = list(tensors.keys()) if names is None else names
+                if names is None:  # the largest last, to be read first: there is room yet
+                    names = sorted(tensors.keys(), key=lambda name: _size(tensors, name))
                 mapped_bytes = 0
                 while names and mapped_bytes < MAPPED_BYTES:
                     name = names.pop()
@@ -110,6 +112,10 @@ def _read_weights(weights_files: Sequence[Path], dtype: torch.dtype) -> dict[str
                     weights[name] = stored.to(dtype, copy=True)
                     del stored  # or its mapping lives on
     return weights
+
+
+def _size(tensors: Any, name: str) -> int:
+    return math.prod(tensors.get_slice(name).get_shape())
 
 
 def _check_fit(directory: Path, module: Any, tokens: Tokens) -> None:
