@@ -15,13 +15,13 @@ from daemon.mqtt.topics import RESERVED_SLUG, Topics
 from daemon.settings import CameraSetting, Settings
 from pipelines.clock import Clock
 from pipelines.inference import Watch
-from pipelines.types import VideoModel
+from pipelines.model_slot import ModelSlot
 
 
 def first_messages(
     config: Config,
     topics: Topics,
-    model: VideoModel,
+    model: ModelSlot,
     watches: Mapping[str, Watch],
     settings: Settings,
     clock: Clock,
@@ -51,7 +51,7 @@ def first_messages(
     return messages
 
 
-def bridge_info(config: Config, topics: Topics, model: VideoModel) -> payloads.Message:
+def bridge_info(config: Config, topics: Topics, model: ModelSlot) -> payloads.Message:
     """`B/bridge/info`, of a configuration that shows no secrets."""
     said = config.model_dump(mode="json")
     return payloads.bridge_info(

@@ -97,6 +97,7 @@ class BridgeHealth:
 
     wall_time: float
     uptime_s: float
-    model_state: str  # `ready`, `loading`, `downloading 43%`, ...
+    model_state: str  # `ready`, `loading`, `downloading 43%`, `failed: why`
     windows_run: int
     events: int
+    problem: str | None = None  # of the process itself, in words

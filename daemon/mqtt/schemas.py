@@ -84,7 +84,9 @@ class BridgeHealth(TypedDict):
 
     ts: Time
     uptime_s: Annotated[float, Field(ge=0)]
-    model_state: Annotated[str, Field(description="`ready`, `loading`, `downloading 43%`")]
+    model_state: Annotated[
+        Summary, Field(description="`ready`, `loading`, `downloading 43%`, `failed: why`")
+    ]
     windows_run: Count
     events: Count
     broker: BrokerLink

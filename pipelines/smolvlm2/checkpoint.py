@@ -19,7 +19,7 @@ from torch import Tensor
 from transformers import AutoConfig, SmolVLMForConditionalGeneration
 from transformers.utils import logging as transformers_logging
 
-from pipelines.errors import ModelError
+from pipelines.errors import ModelError, ModelUnavailable
 from pipelines.smolvlm2.files import check_files, read_json
 from pipelines.smolvlm2.tokens import Tokens
 
@@ -76,10 +76,15 @@ def _load_weights(
                 attn_implementation="sdpa",
                 output_loading_info=True,
             )
-    except (RuntimeError, ValueError, TypeError, OSError, SafetensorError) as error:
-        raise ModelError(
-            f"{directory} does not load: config.json and weights do not fit each other ({error})"
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "alloc" not in str(error).lower():
+            raise _unfit(directory, error) from error
+        raise ModelUnavailable(  # torch.OutOfMemoryError, and what the CPU's allocator says
+            f"there is not memory enough for {directory} ({error}): end other programs, or use a "
+            "smaller model"
         ) from error
+    except (ValueError, TypeError, OSError, SafetensorError) as error:
+        raise _unfit(directory, error) from error
     module, report = loaded
     missing = sorted(report["missing_keys"])
     if missing:
@@ -89,6 +94,12 @@ def _load_weights(
         )
     module.requires_grad_(requires_grad=False)
     return module.eval().to(device)
+
+
+def _unfit(directory: Path, error: Exception) -> ModelError:
+    return ModelError(
+        f"{directory} does not load: config.json and weights do not fit each other ({error})"
+    )
 
 
 def _read_weights(weights_files: Sequence[Path], dtype: torch.dtype) -> dict[str, Tensor]:
