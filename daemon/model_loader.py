@@ -16,6 +16,7 @@ import structlog
 from pipelines.clock import Clock
 from pipelines.errors import ModelError, ModelUnavailable
 from pipelines.model_slot import ModelSlot, ModelState
+from pipelines.threads import yield_to_capture
 from pipelines.types import VideoModel
 
 Progress = Callable[[float], None]  # given the share of the download that is there, 0..1
@@ -66,6 +67,7 @@ class ModelLoader:
 
     def run(self, stop: threading.Event) -> None:
         """Load whatever is wished for, until `stop`."""
+        yield_to_capture()
         while not stop.is_set():
             if self._open:
                 self._open = False

@@ -23,9 +23,10 @@ from pipelines.model_slot import ModelState
 from pipelines.requests import Request
 from pipelines.smolvlm2.identity import identify
 from pipelines.smolvlm2.loading import from_name
+from pipelines.smolvlm2.random_weights import FULL_SIZES
 from pipelines.types import VideoModel
 from pipelines.windows import WindowCounts
-from tests.checkpoints import FULL_SIZES, write_tiny_checkpoint
+from tests.checkpoints import write_tiny_checkpoint
 from tests.fakes import FakeClock, FakeModel
 from tests.mosquitto import WAIT_S, wait_until
 
