@@ -23,6 +23,7 @@ from daemon import __version__
 from daemon.cli_ask import ask as ask_back
 from daemon.cli_backtest import backtest
 from daemon.cli_bench import bench_app
+from daemon.cli_bench_mqtt import bench_mqtt
 from daemon.cli_digest import digest
 from daemon.cli_events import events
 from daemon.cli_highlights import highlights
@@ -59,6 +60,9 @@ scene_app.command("record")(scene_record)
 app.command("ask")(ask_back)
 
 app.add_typer(bench_app, name="bench")
+bench_app = typer.Typer(help="Measurements on this machine.")
+app.add_typer(bench_app, name="bench", no_args_is_help=True)
+bench_app.command("mqtt")(bench_mqtt)
 
 ConfigOption = Annotated[Path, typer.Option("-c", "--config", help="the configuration file")]
 

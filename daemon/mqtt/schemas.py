@@ -70,7 +70,7 @@ class OutboxFigures(TypedDict):
     dead_letters: Annotated[
         Count, Field(description="refused and set aside, also before the start")
     ]
-    in_memory: Annotated[Count, Field(description="of those that wait, lost in a crash")]
+    in_memory: Annotated[Count, Field(description="messages that a crash would lose")]
     on_disk: Annotated[bool, Field(description="whether messages outlive a crash: `store`")]
     dropped: Annotated[Count, Field(description="gave way in a full outbox")]
     dropped_alerts: Annotated[Count, Field(description="of these, alerts")]
