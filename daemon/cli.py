@@ -60,8 +60,6 @@ scene_app.command("record")(scene_record)
 app.command("ask")(ask_back)
 
 app.add_typer(bench_app, name="bench")
-bench_app = typer.Typer(help="Measurements on this machine.")
-app.add_typer(bench_app, name="bench", no_args_is_help=True)
 bench_app.command("mqtt")(bench_mqtt)
 
 ConfigOption = Annotated[Path, typer.Option("-c", "--config", help="the configuration file")]
