@@ -13,7 +13,6 @@ import os
 import statistics
 import threading
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Final
 
 import paho.mqtt.client as mqtt
@@ -28,13 +27,14 @@ from daemon.config_sections import CameraConfig
 from daemon.demo_judge import Heard, Shown, judge
 from daemon.mqtt.options import MqttOptions
 from daemon.service import load_model, mqtt_options
+from daemon.shipped import shipped
 from daemon.systemd import Notifier, Watchdog
 from pipelines.clock import SystemClock
 from pipelines.errors import SmolwatchError
 from pipelines.sources import SourceUrl
 from pipelines.sources.scene import SceneSource
 
-DEMO_CONFIG: Final = Path(__file__).parent.parent / "configs" / "demo.yaml"
+DEMO_CONFIG: Final = "configs/demo.yaml"
 LEAST_KINDS: Final = 3  # of alerts, or the demo has shown too little
 
 
@@ -42,7 +42,7 @@ def run_demo(seconds: int, seed: int | None) -> int:
     """Run it, print it, judge it: 0 if every expected alert came and no false one did."""
     console = Console(highlight=False, soft_wrap=True)
     logs.setup(level="warning")
-    config = _seeded(load_config(DEMO_CONFIG, os.environ), seed)
+    config = _seeded(load_config(shipped(DEMO_CONFIG), os.environ), seed)
     console.print("smolwatch demo: loading the bundled model ...")
     model = load_model(config)
     clock = SystemClock()

@@ -27,10 +27,9 @@ class Schedule:
 
     def newest(self, now: float) -> tuple[float, float]:
         """The newest stretch that is over: from and until, in Unix seconds."""
-        second = int(now)  # so that the answer is the same number whenever it is asked
-        local = datetime.fromtimestamp(second, self.zone)
+        local = datetime.fromtimestamp(now, self.zone)
         if self.every == "hour":
-            until = float(second - local.minute * 60 - local.second)
+            until = now - (local.minute * 60 + local.second + local.microsecond / 1e6)
             return until - _HOUR_S, until
         days = (local.date() + timedelta(days=back) for back in (0, -1, -2))
         today, yesterday, before = (
