@@ -13,10 +13,11 @@ MAY_INSTALL := $(shell command -v apt-get >/dev/null && { [ "$$(id -u)" = 0 ] ||
 CPU_INDEX := --extra-index-url https://download.pytorch.org/whl/cpu --retries 1 --timeout 20
 TORCH_INDEX := $(if $(shell command -v nvidia-smi),,$(CPU_INDEX))
 
-.PHONY: help setup demo test test-slow proof check format schema clean
+.PHONY: help setup demo test test-slow proof bench check format schema clean
 help:
 	@echo "make demo       watch two drawn cameras for a while, alerts over MQTT, nothing needed"
 	@echo "make test       checks and tests     make test-slow  full-size models, long proofs"
+	@echo "make bench      the README's figures of speed, on this machine"
 	@echo "make check      linters and types    make format     format the code"
 	@echo "make setup      the environment in $(VENV)"
 
@@ -55,6 +56,16 @@ test-slow: $(DONE)
 # Ten rules over 20 hours of drawn scenes: hours on two cores. `test-slow` plays two of its scripts.
 proof: $(DONE)
 	SCENE_SCRIPTS=40 $(BIN)/pytest -m slow -s --timeout 36000 tests/test_scene_proof.py
+
+# Half an hour on two cores without bfloat16, memory for the 2.2B in float32 (14 GB) allowed for.
+BENCH := $(BIN)/smolwatch bench --random-weights --baseline --threads 2 --limit-s 3600
+bench: $(DONE)
+	@mkdir -p build
+	$(BIN)/smolwatch bench --baseline --threads 2
+	$(BENCH) --model 256m --cameras 4 --chart build/bench-256m.png
+	$(BENCH) --model 500m
+	$(BENCH) --model 2.2b --runs 2
+	$(BIN)/smolwatch bench capture
 
 format: $(DONE)
 	$(BIN)/ruff check --fix .

@@ -27,9 +27,9 @@ from pipelines.smolvlm2.cuda_engine import FRAMES_AT_ONCE, CudaEngine
 from pipelines.smolvlm2.loading import from_name
 from pipelines.smolvlm2.model import SmolVLM2
 from pipelines.smolvlm2.prompt import DESCRIBE_PROMPT, question_suffix, video_prefix
+from pipelines.smolvlm2.random_weights import write_random_checkpoint
 from pipelines.smolvlm2.tokens import Tokens
 from pipelines.types import Frame, Look, Observation, Window
-from tests.checkpoints import write_full_size_checkpoint
 
 QUESTIONS = (
     "Did a person leave?",
@@ -46,7 +46,7 @@ def main() -> None:
     say({"device": torch.cuda.get_device_name(), "matrix_tflops": round(rate)})
     for size in sys.argv[1:] or ["256m"]:
         with tempfile.TemporaryDirectory() as folder:
-            directory = write_full_size_checkpoint(Path(folder), size, dtype=torch.bfloat16)
+            directory = write_random_checkpoint(Path(folder), size, dtype=torch.bfloat16)
             line = {"model": size, **naive(directory)}
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()

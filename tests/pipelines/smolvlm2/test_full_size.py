@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import subprocess
 import sys
 from pathlib import Path
 
@@ -58,3 +59,23 @@ def test_the_256m_size_loads_once_and_runs_sliding_windows(tmp_path: Path, recor
     report.append(f"memory: {used_mib:.0f} MiB for {weights_mib:.0f} MiB of weights")
     record_property("report", report)
     sys.stdout.write("\n" + "\n".join(report) + "\n")  # shown by pytest -s or -rP
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_256m_size_in_bf16_loads_within_its_bound(tmp_path: Path):
+    # Not a window too: where bfloat16 is emulated it would take an hour, and adds some 50 MB.
+    directory = write_random_checkpoint(tmp_path / "256m", "256m")
+    code = (
+        "import sys; from pathlib import Path; from daemon.bench_child import peak_rss_mb;"
+        "from pipelines.smolvlm2.loading import from_name;"
+        "model = from_name(Path(sys.argv[1]), precision='bf16', device='cpu');"
+        "print(peak_rss_mb())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(directory)], check=True, capture_output=True, text=True
+    )
+    sys.stdout.write(f"\npeak: {done.stdout}")
+    if torch.backends.cuda.is_built():
+        pytest.skip(f"PyTorch's CUDA libraries count too: {done.stdout.strip()} MB")
+    assert int(done.stdout) < 1100  # 513 MB of weights, PyTorch and transformers 390 MB
