@@ -15,13 +15,13 @@ from daemon.mqtt.topics import RESERVED_SLUG, Topics
 from daemon.settings import CameraSetting, Settings
 from pipelines.clock import Clock
 from pipelines.inference import Watch
-from pipelines.types import VideoModel
+from pipelines.model_slot import ModelSlot
 
 
 def first_messages(
     config: Config,
     topics: Topics,
-    model: VideoModel,
+    model: ModelSlot,
     watches: Mapping[str, Watch],
     settings: Settings,
     clock: Clock,
@@ -51,7 +51,7 @@ def first_messages(
     return messages
 
 
-def bridge_info(config: Config, topics: Topics, model: VideoModel) -> payloads.Message:
+def bridge_info(config: Config, topics: Topics, model: ModelSlot) -> payloads.Message:
     """`B/bridge/info`, of a configuration that shows no secrets."""
     said = config.model_dump(mode="json")
     return payloads.bridge_info(
@@ -83,12 +83,15 @@ def inventory(config: Config) -> list[CameraEntry]:
 def known_topics(config: Config, topics: Topics) -> Callable[[str], bool]:
     """Whether a topic is one that this configuration tells on."""
     rules = {name: {rule.name for rule in config.rules_for(name)} for name in config.cameras}
+    digests = config.digest.cameras if config.digest is not None else ()
 
     def is_known(topic: str) -> bool:
         name, _, below = topic.removeprefix(f"{topics.base}/").partition("/")
         if name == RESERVED_SLUG:
             return True
         kind, _, rule = below.partition("/")
+        if kind == "digest":
+            return name in digests
         return name in rules and (kind != "rule" or rule in rules[name])
 
     return is_known

@@ -6,7 +6,7 @@ Knows all parts and the work of none. `build_app` reads from top to bottom as fr
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,10 +22,13 @@ from daemon.desk_services import Photographer, contents, reader
 from daemon.digest_desk import DigestDesk, answers_of
 from daemon.digest_wishes import digest_desk
 from daemon.eventlog import EventLog
+from daemon.highlights import answers_of as highlight_answers
+from daemon.highlights import keeping
 from daemon.letters import letter_answers
 from daemon.lookout import Lookout
 from daemon.media import MediaWriter
 from daemon.media_wishes import media_writer, recordings_for, wishes_of
+from daemon.model_loader import ModelLoader
 from daemon.mqtt import payloads
 from daemon.mqtt.discovery import Site
 from daemon.mqtt.homeassistant import HomeAssistant
@@ -51,9 +54,11 @@ from pipelines.clock import Clock
 from pipelines.ids import new_ulid
 from pipelines.inference import InferenceWorker
 from pipelines.mask import Mask
+from pipelines.model_slot import ModelSlot
 from pipelines.requests import Outlook, Requests
 from pipelines.ring import FrameRing
 from pipelines.sources import FrameSource, open_source
+from pipelines.threads import yield_to_capture
 from pipelines.types import VideoModel
 from pipelines.windows import WindowScheduler
 from pipelines.writing import Writings
@@ -92,6 +97,7 @@ class App:
     writings: Writings
     digests: DigestDesk | None
     desk: Desk | None
+    loader: ModelLoader | None
 
     def run(self, watchdog: Watchdog, notifier: Notifier) -> int:
         """Start the threads, report until `workers.ended` is set, stop them; the exit code.
@@ -100,21 +106,8 @@ class App:
         stuck read, is left behind.
         """
         stop, stop_publishing = threading.Event(), threading.Event()
-        if self.store is not None:
-            self.workers.start("store", self.store.keep, stop)
-        if self.control is not None:
-            self.workers.start("control", self.control.run, stop)
-        if self.digests is not None:
-            self.workers.start("digest", self.digests.run, stop)
-        if self.media is not None:
-            self.workers.start("media", self.media.run, stop)
-        if self.publisher is not None:
-            self.workers.start("publisher", self.publisher.run, stop_publishing)
-        for name, capture in self.captures.items():
-            self.workers.start(f"capture-{name}", capture.run, stop)
-        self.workers.start("inference", self.inference.run, stop)
-        if self.desk is not None:
-            self.workers.start("desk", self.desk.run, stop)
+        for name, run in self._threads():
+            self.workers.start(name, run, stop_publishing if name == "publisher" else stop)
         structlog.get_logger(__name__).info(
             "daemon.started", version=__version__, cameras=list(self.captures)
         )
@@ -128,6 +121,26 @@ class App:
         notifier.stopping()
         self._stop(stop, stop_publishing)
         return 1 if self.workers.failed else 0
+
+    def _look(self, stop: threading.Event) -> None:
+        """The inference thread. Cameras come first where cores are short: a late frame is lost."""
+        yield_to_capture()
+        self.inference.run(stop)
+
+    def _threads(self) -> Iterator[tuple[str, Callable[[threading.Event], None]]]:
+        """In the order in which they begin."""
+        parts = {
+            "store": self.store.keep if self.store else None,
+            "control": self.control.run if self.control else None,
+            "digest": self.digests.run if self.digests else None,
+            "media": self.media.run if self.media else None,
+            "publisher": self.publisher.run if self.publisher else None,
+            **{f"capture-{name}": capture.run for name, capture in self.captures.items()},
+            "inference": self._look,
+            "desk": self.desk.run if self.desk else None,
+            "model": self.loader.run if self.loader else None,
+        }
+        yield from ((name, run) for name, run in parts.items() if run is not None)
 
     def _stop(self, stop: threading.Event, stop_publishing: threading.Event) -> None:
         """First those who have something to tell, so that it is still published."""
@@ -177,7 +190,7 @@ class App:
 
 def build_app(
     config: Config,
-    model: VideoModel,
+    model: VideoModel | ModelLoader,
     mqtt: MqttOptions | None,
     clock: Clock,
     store: Store | None = None,
@@ -187,11 +200,14 @@ def build_app(
 ) -> App:
     """Join the parts that `config` asks for; nothing runs yet.
 
-    `mqtt` is where the broker is; where it, `store` or the socket `control` is None, there is none.
+    `model`: one that is there, or whoever loads it meanwhile. `mqtt` is where the broker is; where
+    it, `store` or the socket `control` is None, there is none.
     `reload` reads the configuration again when that is asked for over MQTT, and tells what came of
     it; it raises `SmolwatchError` where it cannot.
     Raises `SmolwatchError` for a source address that nothing reads.
     """
+    loader = model if isinstance(model, ModelLoader) else None
+    slot = model.slot if isinstance(model, ModelLoader) else ModelSlot.holding(model)
     settings = Settings(configured(config), store)
     cameras = config.cameras
     sources = {
@@ -208,7 +224,7 @@ def build_app(
     captures = {
         name: CaptureWorker(
             name, sources[name], rings[name], clock,
-            sample_interval_s=camera.window.interval_s, frame_edge_px=model.frame_edge_px,
+            sample_interval_s=camera.window.interval_s, frame_edge_px=slot.frame_edge_px,
             recording=recordings.get(name), mask=Mask(camera.mask) if camera.mask else None,
             zones=zones[name],
         )
@@ -226,63 +242,85 @@ def build_app(
     media = media_writer(config, sink, recordings, wishes, outbox, clock)
     requests = Requests(
         {
-            name: Outlook(rings[name], camera.plan(), trouble_of(captures[name], scheduler, name))
+            name: Outlook(
+                rings[name], camera.plan(), trouble_of(captures[name], scheduler, name, slot)
+            )
             for name, camera in cameras.items()
         },
         clock,
     )
     writings = Writings(clock)
     inference = InferenceWorker(
-        model, scheduler, watches, media or sink, clock, new_ulid,
-        requests=requests, writings=writings,
+        slot, scheduler, watches, media or sink, clock, new_ulid,
+        requests=requests, writings=writings, away=lambda: slot.away,
     )  # fmt: skip
     if store is not None:
         resume(store, {name: watch.book for name, watch in watches.items()}, inference, clock)
     rules = {name: {rule.name: rule for rule in config.rules_for(name)} for name in cameras}
     armed = {name: settings.of(name).rules for name in cameras}
-    selftests = SelftestMemory(store, rules, model.model_id, clock, armed)
+    selftests = SelftestMemory(store, rules, lambda: slot.model_id, clock, armed)
     switched = Switched(captures, scheduler, inference, rules)
     tell_state = _state_teller(outbox, topics, selftests)
     switches = Switches(settings, switched, clock, tell_state)
     switches.restore()
     asked = asking(requests, list(cameras), recordings)
-    digests = digest_desk(config, model, writings, store, outbox, clock)
+    digests = digest_desk(config, slot, writings, store, outbox, clock)
     seen = {name: (camera.plan(), rings[name], zones[name]) for name, camera in cameras.items()}
     told = {
         **answers(store, rules, selftests.failed),
         **trial_answers(store, seen, selftests),
         **letter_answers(outbox),
         **answers_of(digests),
+        **highlight_answers(store, keeping(config)),
         "ask": asked,
     }
     server = ControlServer(control, told) if control is not None else None
-    lookout = Lookout(store, captures, scheduler, clock) if store is not None else None
+    lookout = Lookout(store, captures, scheduler, clock, slot) if store is not None else None
     home = _home_assistant(config, topics)
-    desk = None
-    if outbox is not None and config.mqtt is not None and config.mqtt.commands != "off":
-        facts: dict[str, Callable[[], payloads.Message]] = {
-            "health": lambda: reporter.bridge_health(),  # noqa: PLW0108 - made below
-            "info": lambda: bridge_info(config, topics, model),
-            "cameras": lambda: payloads.bridge_cameras(topics, inventory(config)),
-        }
-        photographer = Photographer(topics, captures, rings, recordings, outbox.put)
-        services = Services(
-            switches, requests, contents(facts), photographer.snapshot, answer_content, reload
-        )
-        replies = Replies(clock, outbox.changed)
-        desk = Desk(reader(config.mqtt, topics, settings), services, replies, clock)
+    photographer = Photographer(topics, captures, rings, recordings, outbox)
+    services = Services(
+        switches,
+        requests,
+        contents(
+            {
+                "health": lambda: reporter.bridge_health(),  # noqa: PLW0108 - made below
+                "info": lambda: bridge_info(config, topics, slot),
+                "cameras": lambda: payloads.bridge_cameras(topics, inventory(config)),
+            }
+        ),
+        photographer.snapshot,
+        answer_content,
+        reload,
+    )
+    desk = _desk(config, topics, settings, services, outbox, clock)
     publisher = None
     if outbox is not None and mqtt is not None:
         publisher = Publisher(outbox, mqtt, clock, home=home, desk=desk)
-    watched = Watched(captures, rings, scheduler, inference)
+    watched = Watched(captures, rings, scheduler, inference, slot)
     reporter = Reporter(topics, outbox, publisher, watched, clock)
     if outbox is not None:
         outbox.withdraw(known_topics(config, topics))
-        outbox.put_all(first_messages(config, topics, model, watches, settings, clock))
+        outbox.put_all(first_messages(config, topics, slot, watches, settings, clock))
     return App(
         config, clock, Workers(), sources, captures, scheduler, inference, requests, publisher,
         event_log, reporter, store, lookout, server, media, switches, writings, digests, desk,
+        loader,
     )  # fmt: skip
+
+
+def _desk(
+    config: Config,
+    topics: Topics,
+    settings: Settings,
+    services: Services,
+    outbox: Outbox | None,
+    clock: Clock,
+) -> Desk | None:
+    """Where requests are taken, if the configuration has them taken."""
+    if outbox is None or config.mqtt is None or config.mqtt.commands == "off":
+        return None
+    replies = Replies(clock, outbox.changed)
+    return Desk(reader(config.mqtt, topics, settings), services, replies, clock)
 
 
 def _state_teller(

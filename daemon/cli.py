@@ -22,15 +22,19 @@ import typer
 from daemon import __version__
 from daemon.cli_ask import ask as ask_back
 from daemon.cli_backtest import backtest
+from daemon.cli_bench import bench_app
+from daemon.cli_bench_mqtt import bench_mqtt
 from daemon.cli_digest import digest
 from daemon.cli_events import events
 from daemon.cli_files import files
+from daemon.cli_highlights import highlights
 from daemon.cli_memory import why
 from daemon.cli_mqtt import mqtt_app
 from daemon.cli_scene import scene_record
 from daemon.cli_selftest import selftest
 from daemon.config import Config, ConfigError, load_config
 from pipelines.errors import SmolwatchError
+from pipelines.threads import spin_shortly
 
 if TYPE_CHECKING:
     from pipelines.footage import Span
@@ -50,20 +54,22 @@ app.add_typer(mqtt_app, name="mqtt", no_args_is_help=True)
 app.command()(why)
 app.command()(events)
 app.command()(digest)
+app.command()(highlights)
 app.command()(files)
 app.command()(backtest)
 app.command()(selftest)
 scene_app.command("record")(scene_record)
 app.command("ask")(ask_back)
 
-bench_app = typer.Typer(help="Measurements on this machine.")
-app.add_typer(bench_app, name="bench", no_args_is_help=True)
+app.add_typer(bench_app, name="bench")
+bench_app.command("mqtt")(bench_mqtt)
 
 ConfigOption = Annotated[Path, typer.Option("-c", "--config", help="the configuration file")]
 
 
 def main() -> None:
     """Entry point of the `smolwatch` command."""
+    spin_shortly(os.environ)
     app()
 
 
@@ -265,26 +271,3 @@ def scene_render(
 
 if __name__ == "__main__":
     main()
-
-
-@bench_app.command("capture")
-def bench_capture(
-    seconds: Annotated[int, typer.Option(min=4, max=600, help="length of the drawn video")] = 20,
-    *,
-    as_json: Annotated[bool, typer.Option("--json", help="one line of JSON")] = False,
-) -> None:
-    """Measure what watching a camera costs, against reading every frame with OpenCV."""
-    from daemon import bench_capture as bench
-    from daemon import logs
-
-    logs.setup(level="warning")
-    costs = []
-    if not as_json:
-        typer.echo(f"{'camera':<9}{'reads':<11}{'CPU s per hour':>15}{'of OpenCV':>11}")
-    for cost in bench.bench_capture(seconds):
-        costs.append(cost)
-        if not as_json:
-            figures = f"{cost.cpu_s_per_hour:>15.0f}{cost.of_opencv:>11.2f}"
-            typer.echo(f"{cost.camera:<9}{cost.reader:<11}{figures}")
-    if as_json:
-        typer.echo(json.dumps(bench.as_json(costs)))

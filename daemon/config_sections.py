@@ -89,7 +89,7 @@ class ModelConfig(Section):
         default="auto", description="auto: bf16 where the machine is fast at it, else f32"
     )
     threads: Annotated[Count, Field(ge=1, le=1024)] | None = Field(
-        default=None, description="CPU threads; left out: one for each core"
+        default=None, description="CPU threads; left out: one for each core that smolwatch may use"
     )
     max_new_tokens: Annotated[Count, Field(ge=1, le=512)] = Field(
         default=48, description="limit of a description's length"

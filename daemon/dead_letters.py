@@ -53,7 +53,7 @@ def add(connection: sqlite3.Connection, queued_id: int, why: Refusal, now: float
         " ?, ?, ?, CASE WHEN rank = 0 OR retain THEN ? END FROM outbox WHERE id = ?",
         (why.reason, why.code, now, None if again_s is None else now + again_s, queued_id),
     )
-    return bury(connection, queued_id)
+    return bury(connection, [queued_id])
 
 
 def trim(connection: sqlite3.Connection) -> int:

@@ -18,6 +18,7 @@ from daemon.mqtt.homeassistant import STATUS_TOPIC
 from daemon.mqtt.payloads import Message, iso_utc
 from daemon.mqtt.reading import Reader
 from daemon.mqtt.topics import Topics
+from daemon.outbox import Outbox
 from daemon.settings import Settings
 from pipelines.capture import CaptureWorker
 from pipelines.errors import SmolwatchError
@@ -40,13 +41,13 @@ class Photographer:
         captures: Mapping[str, CaptureWorker],
         rings: Mapping[str, FrameRing],
         recordings: Mapping[str, PacketRing],
-        put: Callable[[Message], object],
+        outbox: Outbox | None,
     ) -> None:
         self._topics = topics
         self._captures = captures
         self._rings = rings
         self._recordings = recordings
-        self._put = put
+        self._outbox = outbox
 
     def snapshot(self, camera: str) -> Json:
         """Put it on the camera's topic, and tell of it. Raises `NoPicture`."""
@@ -58,7 +59,8 @@ class Photographer:
             raise NoPicture(f"{camera} has no picture of now: {why}")
         jpeg = picture_of(frame, self._recordings.get(camera))
         told = payloads.snapshot(self._topics, camera, jpeg)
-        self._put(told)
+        if self._outbox is not None:
+            self._outbox.put(told)
         return {
             "camera": camera,
             "topic": told.topic,

@@ -54,7 +54,8 @@ def make_digest(
     now, and `sqlite3.Error`. What the model fails at is listed.
     """
     known = facts(path, camera, *stretch)
-    notes = merge(known.notes, SAME_S)
+    described = merge(known.words, SAME_S)
+    notes = sorted((*described, *known.alerts), key=lambda note: note.start)
     form = "%H:%M" if stretch[1] - stretch[0] <= _A_DAY_S else "%a %H:%M"
 
     def show(wall_time: float) -> str:
@@ -70,7 +71,7 @@ def make_digest(
         camera=camera,
         since=known.since,
         until=known.until,
-        text=written.text or _listing(notes, show) or "Nothing was described.",
+        text=written.text or _listing(described, show) or "Nothing was described.",
         text_by=text_by,
         incidents=known.incidents,
         descriptions=known.descriptions,

@@ -139,8 +139,12 @@ class DigestDesk:
     def _newest(self, camera: str) -> dict[str, Any]:
         found = newest_digest(self._store.path, camera)
         if found is None:
+            when = (
+                "the next comes on schedule"
+                if camera in self._scheduled
+                else ("`digest` in the configuration makes them on schedule")
+            )
             raise ControlError(
-                f"no digest of {camera} was told yet: ask for one with --since 24h, or set "
-                "`digest` in the configuration"
+                f"no digest of {camera} was told yet: ask for one with --since 24h; {when}"
             )
         return found

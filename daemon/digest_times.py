@@ -27,9 +27,10 @@ class Schedule:
 
     def newest(self, now: float) -> tuple[float, float]:
         """The newest stretch that is over: from and until, in Unix seconds."""
-        local = datetime.fromtimestamp(now, self.zone)
+        second = int(now)  # so that the answer is the same number whenever it is asked
+        local = datetime.fromtimestamp(second, self.zone)
         if self.every == "hour":
-            until = now - (local.minute * 60 + local.second + local.microsecond / 1e6)
+            until = float(second - local.minute * 60 - local.second)
             return until - _HOUR_S, until
         days = (local.date() + timedelta(days=back) for back in (0, -1, -2))
         today, yesterday, before = (

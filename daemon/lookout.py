@@ -14,6 +14,7 @@ from typing import Final
 from daemon.store import Store
 from pipelines.capture import CaptureWorker
 from pipelines.clock import Clock
+from pipelines.model_slot import ModelSlot, ModelState
 from pipelines.windows import WindowCounts, WindowScheduler
 
 ALIVE: Final = "alive"  # remembered again and again; its time is when the daemon was last there
@@ -40,11 +41,14 @@ class Lookout:
         captures: Mapping[str, CaptureWorker],
         scheduler: WindowScheduler,
         clock: Clock,
+        model: ModelSlot | None = None,
     ) -> None:
+        """`model`: the one that looks; None for one that is always there."""
         self._store = store
         self._captures = captures
         self._scheduler = scheduler
         self._clock = clock
+        self._model = model
         self._counts = {name: WindowCounts() for name in captures}
         self._stretches: dict[str, _Stretch] = {}
         self._alive_s = -math.inf
@@ -62,7 +66,7 @@ class Lookout:
             away = None
             if health.state not in ("online", "disabled"):
                 away = health.message or health.cause or health.state
-            found = cause_of(before, counts, away)
+            found = cause_of(before, counts, away, self._missing())
             passed = counts.skipped + counts.gated + counts.failed
             passed -= before.skipped + before.gated + before.failed
             self._note(name, found, passed, now)
@@ -75,6 +79,11 @@ class Lookout:
                 self._store.lengthen(stretch.row, now, stretch.windows)
         self._stretches.clear()
         self._store.remember(ALIVE, "")
+
+    def _missing(self) -> ModelState | None:
+        """How the model is, where there is none that looks."""
+        model = self._model
+        return None if model is None or model.away is None else model.state
 
     def _note(self, camera: str, found: tuple[str, str], passed: int, now: float) -> None:
         cause, detail = found
@@ -94,16 +103,24 @@ class Lookout:
             self._stretches[camera] = _Stretch(cause, detail, row, passed, now)
 
 
-def cause_of(before: WindowCounts, counts: WindowCounts, away: str | None) -> tuple[str, str]:
+def cause_of(
+    before: WindowCounts, counts: WindowCounts, away: str | None, missing: ModelState | None = None
+) -> tuple[str, str]:
     """What the time between two looks was: a cause and its details. Pure.
 
-    `away`, `disabled`, `no frames` and `filling` are blind, and so are `failed` and `busy`;
-    `quiet` is not, the motion gate looked. `looked` ends a stretch, `as before` goes on with it.
+    `missing`: how the model is, where there is none that looks. `away`, `disabled`, `no frames` and
+    `filling` are blind, and so are `failed`, `model loading`, `model failed` and `busy`; `quiet` is
+    not, the motion gate looked. `looked` ends a stretch, `as before` goes on with it.
     """
+    skipped = counts.skipped > before.skipped
+    no_model = skipped and missing is not None
+    broken = missing is not None and missing.phase == "failed"
     reasons = (
         (away is not None, "away", away or ""),
         (counts.failed > before.failed, "failed", "the model could not run the window"),
-        (counts.skipped > before.skipped, "busy", "the model was busy with other windows"),
+        (no_model and broken, "model failed", missing.detail if missing else ""),
+        (no_model, "model loading", "the model was not loaded yet"),
+        (skipped, "busy", "the model was busy with other windows"),
         (counts.ran > before.ran, "looked", ""),
         (counts.waiting == "disabled", "disabled", "the camera is switched off"),
         (counts.waiting == "no_frames", "no frames", "no new frame came"),

@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 Work = Callable[[sqlite3.Connection], bool]
 
 IN_FLIGHT: Final = 20  # Mosquitto's default for max_inflight_messages: more would only wait there
-_EXPIRE_EVERY_S: Final = 10.0
+_TEND_EVERY_S: Final = 10.0
 _PATIENCE_S: Final = 0.2  # for figures: who asks for them must not wait for a slow disk
 
 
@@ -61,7 +61,7 @@ class OutboxStats:
     oldest_s: float = 0.0
     dropped: dict[Kind, int] = field(default_factory=dict)
     dead_letters: int = 0
-    in_memory: int = 0  # of `pending`: those that a crash would lose
+    in_memory: int = 0  # messages that a crash would lose
     on_disk: bool = False  # whether there is a disk for them at all
 
 
@@ -87,7 +87,7 @@ class Outbox:
         self._settled: set[int] = set()  # acknowledged, but the disk would not delete them yet
         self._dropped: Counter[Kind] = Counter(dict.fromkeys(KINDS, 0))
         self._full = False
-        self._expired_s = clock.monotonic_s()
+        self._tended_s = clock.monotonic_s()
         self._stats = OutboxStats(on_disk=store is not None)
         self._again_at: float | None = None  # when a dead letter is due
         self._note_again()
@@ -130,7 +130,7 @@ class Outbox:
     def take(self, most: int) -> list[Queued]:
         """Up to so many messages that are not in flight, which they now are; first to go first."""
         with self._lock:
-            self._expire()
+            self._tend()
             away = self._flying | self._settled
             found = self._books.ask(lambda c: outbox_rows.take(c, most, away))
             rows = sorted(itertools.chain(*found), key=lambda row: (row.rank, row.id))[:most]
@@ -155,9 +155,9 @@ class Outbox:
         """The broker will not have it: it is set aside, so that it does not block all behind it."""
         with self._lock:
             now = self._now()
-            self._books.delete(lambda c: dead_letters.add(c, queued_id, why, now))
+            if self._books.delete(lambda c: dead_letters.add(c, queued_id, why, now))[1]:
+                self._flying.discard(queued_id)  # else it is not tried again before the next link
             self._dropped["alert"] += self._books.change(dead_letters.trim)
-            self._flying.discard(queued_id)
             self._note_again()
 
     def release(self) -> None:
@@ -275,12 +275,13 @@ class Outbox:
             hint = "descriptions give way first, then states, alerts never: see the broker link"
             log.warning("outbox.full", num_bytes=waiting, first_dropped=kinds[0], hint=hint)
 
-    def _expire(self) -> None:
-        """Nobody wants them any more. Now and then: a few seconds do not matter."""
-        if self._clock.monotonic_s() - self._expired_s >= _EXPIRE_EVERY_S:
-            self._expired_s, now = self._clock.monotonic_s(), self._now()
+    def _tend(self) -> None:
+        """Drop what nobody wants any more, and move home what can be. A few seconds are soon."""
+        if self._clock.monotonic_s() - self._tended_s >= _TEND_EVERY_S:
+            self._tended_s, now = self._clock.monotonic_s(), self._now()
             gone, _ = self._books.delete(lambda c: outbox_rows.expire(c, now, self._flying))
             self._dropped.update(kind for one in gone for kind in one.kinds)
+            self._books.bring_home()
 
     def _bring(self, work: Callable[[sqlite3.Connection], list[Row]]) -> int:
         brought = self._books.bring(work)

@@ -10,11 +10,12 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol, TypeVar
 
-from daemon.outbox_rows import RANKS, Gone, Row
+from daemon.outbox_rows import RANKS, Gone, Row, bury, insert, take
 from daemon.store_schema import migrate
 
 T = TypeVar("T")
 
+_AT_ONCE: Final = 500  # messages that are moved in one go
 _FEWEST_PAGES: Final = 64  # that the empty tables and a message fit into
 
 
@@ -86,8 +87,8 @@ class Books:
 
     @property
     def in_memory(self) -> int:
-        """How many of those that wait a crash would lose."""
-        return 0 if self._memory not in self._used else (self._memory.read(_total) or (0, 0))[0]
+        """How many messages, dead letters among them, a crash would lose."""
+        return 0 if self._memory not in self._used else (self._memory.read(_held) or 0)
 
     def put(self, rows: Sequence[Row], write: Callable[[sqlite3.Connection], T]) -> bool:
         """Have the first book that can `write` them."""
@@ -98,6 +99,20 @@ class Books:
                 self.count_in(rows)
                 return True
         return False
+
+    def bring_home(self) -> None:
+        """Move some of what the disk would not take before to the disk, if it takes it now."""
+        if not self.on_disk or self._memory not in self._used:
+            return
+        rows = self._memory.read(lambda c: take(c, _AT_ONCE, ())) or []
+
+        def move(connection: sqlite3.Connection) -> list[Row]:
+            insert(connection, rows)
+            return rows
+
+        if rows and self._all[0].write(move, durable=True):
+            ids = [row.id for row in rows]
+            self._memory.write(lambda c: bury(c, ids), durable=False)
 
     def ask(self, work: Callable[[sqlite3.Connection], T | None]) -> list[T]:
         """What each book says, but for None."""
@@ -133,6 +148,11 @@ class Books:
         """These do not any more."""
         self.pending -= len(gone.kinds)
         self.num_bytes -= gone.num_bytes
+
+
+def _held(connection: sqlite3.Connection) -> int:
+    tables = "(SELECT count(*) FROM outbox) + (SELECT count(*) FROM dead_letters)"
+    return int(connection.execute(f"SELECT {tables}").fetchone()[0])
 
 
 def _total(connection: sqlite3.Connection) -> tuple[int, int]:

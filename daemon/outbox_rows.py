@@ -122,9 +122,9 @@ def forget(connection: sqlite3.Connection, ids: Collection[int]) -> Gone:
     return _left(connection, "id IN (SELECT value FROM json_each(?))", (_list(ids),))
 
 
-def bury(connection: sqlite3.Connection, queued_id: int) -> Gone:
-    """Delete without a memory: it has become a dead letter."""
-    return _deleted(connection, "id = ?", (queued_id,))
+def bury(connection: sqlite3.Connection, ids: Collection[int]) -> Gone:
+    """Delete without a memory: they are kept elsewhere."""
+    return _deleted(connection, "id IN (SELECT value FROM json_each(?))", (_list(ids),))
 
 
 def expire(connection: sqlite3.Connection, now: float, flying: Collection[int]) -> Gone:

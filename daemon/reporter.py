@@ -18,6 +18,7 @@ from daemon.publisher import Publisher
 from pipelines.capture import CaptureWorker
 from pipelines.clock import Clock
 from pipelines.inference import InferenceWorker
+from pipelines.model_slot import ModelSlot, ModelState
 from pipelines.ring import FrameRing
 from pipelines.windows import WindowScheduler
 
@@ -33,6 +34,7 @@ class Watched:
     rings: Mapping[str, FrameRing]
     scheduler: WindowScheduler
     inference: InferenceWorker
+    model: ModelSlot | None = None  # None: it is always there
 
 
 class Reporter:
@@ -53,11 +55,13 @@ class Reporter:
         self._rings = watched.rings
         self._scheduler = watched.scheduler
         self._inference = watched.inference
+        self._model = watched.model
         self._clock = clock
         self._started_s = clock.monotonic_s()
         self._online: dict[str, bool] = {}
         self._settled: set[str] = set()
         self._health_s: float | None = None
+        self._phase = "ready"  # of the model, as told last
 
     def report(self) -> str:
         """Publish what changed and what is due; one line of status."""
@@ -75,12 +79,16 @@ class Reporter:
                 self._inference.camera_lost(name, f"{name} is {health.cause or health.state}")
             elif is_online:
                 self._settled.discard(name)
-        if self._health_s is None or now_s - self._health_s >= HEALTH_EVERY_S:
-            self._health_s = now_s
+        state = self._model.state if self._model else ModelState("ready")
+        due = self._health_s is None or now_s - self._health_s >= HEALTH_EVERY_S
+        if due or state.phase != self._phase:
+            self._health_s, self._phase = now_s, state.phase
             self._tell_health()
         link = self._publisher.health() if self._publisher is not None else None
         broker = "no broker" if link is None else "broker ok" if link.connected else "broker away"
-        return f"{online} of {enabled} cameras, {self._inference.windows_run} windows, {broker}"
+        model = "" if state.phase == "ready" else f"model {state}; "
+        windows = f"{self._inference.windows_run} windows"
+        return f"{model}{online} of {enabled} cameras, {windows}, {broker}"
 
     def goodbye(self) -> None:
         """The cameras go with the daemon."""
@@ -121,11 +129,13 @@ class Reporter:
     def bridge_health(self) -> payloads.Message:
         """`B/bridge/health`, as of now. Only where there is a broker."""
         assert self._publisher is not None  # noqa: S101 - who asks came by way of the broker
+        state = self._model.state if self._model else ModelState("ready")
         bridge = BridgeHealth(
             wall_time=self._clock.wall_time(),
             uptime_s=self._clock.monotonic_s() - self._started_s,
-            model_state="ready",
+            model_state=str(state),
             windows_run=self._inference.windows_run,
             events=self._inference.events,
+            problem=f"the model {state}" if state.phase == "failed" else None,
         )
         return payloads.bridge_health(self._topics, bridge, self._publisher.health())

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final
 
 import structlog
@@ -27,15 +27,15 @@ _MOST: Final = 1000  # of one camera; the oldest go first
 class SelftestMemory:
     """Keeps findings in the store, or, without one, until the process ends.
 
-    `rules`: camera -> its rules, by name. `armed`: those that may open at the start; what failed
-    of them is warned of at once.
+    `model_id` tells which model looks now. `rules`: camera -> its rules, by name. `armed`: those
+    that may open at the start; what failed of them is warned of at once.
     """
 
     def __init__(
         self,
         store: Store | None,
         rules: Mapping[str, Mapping[str, Rule]],
-        model_id: str,
+        model_id: Callable[[], str],
         clock: Clock,
         armed: Mapping[str, Mapping[str, RuleSetting]] | None = None,
     ) -> None:
@@ -70,10 +70,11 @@ class SelftestMemory:
     def failed(self, camera: str) -> dict[str, str]:
         """Rule -> what its selftest found, for those that failed and are still asked the same."""
         told: dict[str, str] = {}
+        model_id = self._model_id()
         with self._lock:
             for found in self._found.get(camera, ()):
                 rule = self._rules[camera].get(found["rule"])
-                if rule is None or found["passed"] or found["model"] != self._model_id:
+                if rule is None or found["passed"] or found["model"] != model_id:
                     continue
                 if found["question"] in rule.questions:
                     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(found["at"]))

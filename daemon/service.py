@@ -18,23 +18,24 @@ from daemon.app import App, build_app
 from daemon.config import Config
 from daemon.control import server_path
 from daemon.disk_reserve import DiskReserve
+from daemon.model_loader import ModelLoader, Progress, Wish
 from daemon.mqtt.embedded import EmbeddedBroker
 from daemon.mqtt.options import MqttOptions
 from daemon.store import Limits, Store
 from daemon.systemd import Notifier, Watchdog, watchdog_interval_s
 from pipelines.clock import Clock, SystemClock
-from pipelines.smolvlm2.loading import from_name
+from pipelines.smolvlm2.identity import identify
+from pipelines.threads import default_threads
 from pipelines.types import VideoModel
 
 
 def serve(config: Config, env: Mapping[str, str], host_name: str) -> int:
-    """Load the model, run until a signal or a failure, and return the exit code.
+    """Run until a signal or a failure, and return the exit code; the model is loaded meanwhile.
 
     Raises `SmolwatchError` where it cannot begin.
     """
     notifier = Notifier()
-    notifier.status(f"loading model {config.model.name}")
-    model = load_model(config)
+    notifier.status(f"starting, with model {config.model.name}")
     with contextlib.ExitStack() as stack:
         mqtt = mqtt_options(config, host_name, stack)
         clock = SystemClock()
@@ -50,7 +51,7 @@ def serve(config: Config, env: Mapping[str, str], host_name: str) -> int:
             structlog.get_logger(__name__).info(
                 "control.none", hint="name a socket in control.path, and commands can ask"
             )
-        app = build_app(config, model, mqtt, clock, store, control)
+        app = build_app(config, ModelLoader(wish_of(config), clock), mqtt, clock, store, control)
         _end_on_signals(app)
         watchdog = Watchdog(notifier, watchdog_interval_s(env, os.getpid()))
         return app.run(watchdog, notifier)
@@ -73,17 +74,32 @@ def open_store(config: Config, env: Mapping[str, str], clock: Clock) -> Store | 
     return Store(path, limits, clock, DiskReserve(path.with_name(f"{path.name}.reserve")))
 
 
-def load_model(config: Config) -> VideoModel:
-    """The model that the configuration names. Raises `ModelError`."""
+def wish_of(config: Config) -> Wish:
+    """The model that the configuration names, as something that can be loaded, and again."""
+    model_id, frame_edge_px = identify(config.model.name)
+
+    def load(progress: Progress) -> VideoModel:
+        return load_model(config, progress)
+
+    return Wish(config.model.name, model_id, frame_edge_px, load)
+
+
+def load_model(config: Config, progress: Progress | None = None) -> VideoModel:
+    """The model that the configuration names. Raises `ModelError`.
+
+    `progress` is told how far a download is; without one, a terminal shows it.
+    """
+    from pipelines.smolvlm2.loading import from_name  # noqa: PLC0415 - PyTorch takes seconds
+
     wanted = config.model
     model = from_name(
         wanted.name,
         precision=wanted.precision,
-        num_threads=wanted.threads,
+        num_threads=wanted.threads or default_threads(),
         max_description_tokens=wanted.max_new_tokens,
+        progress=progress,
     )
     model.learn(config.examples)
-    structlog.get_logger(__name__).info("model.ready", model=model.model_id)
     return model
 
 

@@ -46,7 +46,8 @@ class Facts:
     since: float
     until: float
     incidents: Mapping[str, int]  # by rule: how many opened
-    notes: tuple[Note, ...]  # descriptions and incidents, oldest first
+    words: tuple[Note, ...]  # descriptions, oldest first
+    alerts: tuple[Note, ...]  # incidents in words, oldest first
     descriptions: int
     blind_s: float  # in which nobody looked
 
@@ -63,13 +64,12 @@ def facts(path: Path, camera: str, since: float, until: float) -> Facts:
     counts: dict[str, int] = {}
     for rule, _, _ in incidents:
         counts[rule] = counts.get(rule, 0) + 1
-    notes = [Note(ended, ended, text) for ended, text in words]
-    notes += [
+    alerts = tuple(
         Note(opened, min(until, closed or opened), f"Alert: {rule.replace('_', ' ')}.")
         for rule, opened, closed in incidents[:MOST_NOTES]
-    ]
-    notes.sort(key=lambda note: note.start)
-    return Facts(camera, since, until, counts, tuple(notes), described, blind_s)
+    )
+    told = tuple(Note(ended, ended, text) for ended, text in words)
+    return Facts(camera, since, until, counts, told, alerts, described, blind_s)
 
 
 def keep_digest(

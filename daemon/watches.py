@@ -13,6 +13,7 @@ from daemon.settings import CameraSetting
 from pipelines.capture import CaptureWorker
 from pipelines.ids import new_ulid
 from pipelines.inference import Describing, Watch
+from pipelines.model_slot import ModelSlot
 from pipelines.ring import FrameRing
 from pipelines.rules import RuleBook
 from pipelines.smolvlm2.prompt import DESCRIBE_PROMPT
@@ -46,13 +47,13 @@ def watch_of(
 
 
 def trouble_of(
-    capture: CaptureWorker, scheduler: WindowScheduler, name: str
+    capture: CaptureWorker, scheduler: WindowScheduler, name: str, model: ModelSlot
 ) -> Callable[[], str | None]:
     """What tells why the camera cannot be asked about; None while it can."""
 
     def told() -> str | None:
         if not scheduler.is_enabled(name):
             return f"it is switched off, over MQTT or by cameras.{name}.enabled: switch it on first"
-        return capture.health().message
+        return capture.health().message or model.away
 
     return told

@@ -13,7 +13,8 @@ Knows no cause in detail: each error's message says what, where and how to mend 
     │   ├── NoKeyframe         pictures come, and none of them can be begun with
     │   ├── Stalled            it was open, and the newest frame is too old
     │   └── EndOfStream        a live stream ended cleanly
-    ├── ModelError             weights, tokenizer or engine cannot be loaded (fatal at start)
+    ├── ModelError             weights, tokenizer or engine cannot be loaded
+    │   └── ModelUnavailable   not now: no network, disk or memory for it (tried again)
     ├── InferenceError         one window could not be run (skipped and counted)
     └── RequestRefused         a question to the model that gets no answer (told to who asked)
 """
@@ -99,6 +100,10 @@ class EndOfStream(SourceError):
 
 class ModelError(SmolwatchError):
     """A model cannot be loaded; the message says what to do about it."""
+
+
+class ModelUnavailable(ModelError):
+    """It cannot be loaded now, but may be by itself later: a network, a disk or memory is short."""
 
 
 class InferenceError(SmolwatchError):

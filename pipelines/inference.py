@@ -73,8 +73,11 @@ class InferenceWorker:
         *,
         requests: Requests | None = None,
         writings: Writings | None = None,
+        away: Callable[[], str | None] = lambda: None,
     ) -> None:
+        """`away`: why there is no model to look with just now; None while there is one."""
         self._model = model
+        self._away = away
         self._scheduler = scheduler
         self._watches = dict(watches)
         self._sink = sink
@@ -117,6 +120,11 @@ class InferenceWorker:
         """
         self.heartbeat_s = self._clock.monotonic_s()
         self._take_orders()
+        away = self._away()
+        if away is not None:
+            self._refuse_requests(away)
+            self._scheduler.pass_over(self.heartbeat_s)
+            return False
         answered = self._answer_request()
         self.heartbeat_s = self._clock.monotonic_s()
         windows = self._scheduler.next_windows(self.heartbeat_s, self._model.windows_at_once)
@@ -207,6 +215,11 @@ class InferenceWorker:
         )
         if self._failures >= FAILURES_IN_A_ROW:
             raise error
+
+    def _refuse_requests(self, away: str) -> None:
+        """Those that came before the model went."""
+        while (asked := self._requests.take()) is not None:
+            self._requests.fail(asked, RequestRefused(f"{away}: ask again when it is there"))
 
     def _answer_request(self) -> bool:
         """One at most. What it fails with is told to who asked: the fault may be the question's."""

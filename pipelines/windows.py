@@ -79,6 +79,13 @@ class WindowScheduler:
                     windows.append(window)
         return windows
 
+    def pass_over(self, now_s: float) -> None:
+        """Skip what is due, and count it: there is no model that could look."""
+        with self._lock:
+            for track in self._tracks.values():
+                if track.look(now_s):
+                    track.pass_over()
+
     def due_in_s(self, now_s: float) -> float:
         """Seconds until a camera may have a window, as far as can be known; 0 if one has now.
 
@@ -174,6 +181,11 @@ class _Track:
             reason=reason,
             due_s=self._since_s(self._last_place_s),
         )
+
+    def pass_over(self) -> None:
+        """Skip the window that `look` found."""
+        if self._place_s is not None:
+            self._counts["skipped"] += 1 + self._advance(self._place_s)
 
     def due_in_s(self, now_s: float) -> float:
         """Seconds until it is worth looking again."""

@@ -1,85 +1,21 @@
 """What do tests load as a model?
 
-Knows no learning: SmolVLM2 checkpoints with random weights in the format of the published ones,
-one tiny and quick, and full-size ones whose speed and memory are those of the real models. The
-configuration keys are those of the published config.json files (transformers 4.47), the ids of the
-control tokens those of the published tokenizer.
+Knows no learning: a SmolVLM2 checkpoint with random weights in the format of the published ones,
+tiny and quick. Full-size ones come from `pipelines.smolvlm2.random_weights`.
 """
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors.torch import save_file
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import AutoConfig, SmolVLMForConditionalGeneration
 
-# The words that prompts and answers are made of, so that a few merges cover them.
-SENTENCES = [
-    "User: You are provided the following series of eight frames from a 0:00:07 video.",
-    "Frame from 00:00: Frame from 00:01:",
-    "Did a person leave? Did a person arrive? Is there a package? Is a car parked?",
-    "Describe what happens in this video.",
-    "A blank line at the end is one token, as in SmolLM2's vocabulary:\n\n",
-    "Assistant: Yes Assistant: No yes no YES NO Yes No",
-]
-FULL_SIZE_VOCAB = 49280
-FULL_SIZE_IDS = {
-    "<|endoftext|>": 0,
-    "<|im_start|>": 1,
-    "<|im_end|>": 2,
-    "<global-img>": 49152,
-    "<fake_token_around_image>": 49189,
-    "<image>": 49190,
-    "<end_of_utterance>": 49279,
-}
-FULL_SIZES: dict[str, dict[str, Any]] = {  # where the sizes differ, from the published configs
-    "256m": {
-        "text": {
-            "hidden_size": 576,
-            "intermediate_size": 1536,
-            "num_hidden_layers": 30,
-            "num_attention_heads": 9,
-            "num_key_value_heads": 3,
-        },
-        "vision": {"hidden_size": 768, "num_attention_heads": 12, "image_size": 512},
-        "patch_size": 16,
-        "scale_factor": 4,
-    },
-    "500m": {
-        "text": {
-            "hidden_size": 960,
-            "intermediate_size": 2560,
-            "num_hidden_layers": 32,
-            "num_attention_heads": 15,
-            "num_key_value_heads": 5,
-        },
-        "vision": {"hidden_size": 768, "num_attention_heads": 12, "image_size": 512},
-        "patch_size": 16,
-        "scale_factor": 4,
-    },
-    "2.2b": {
-        "text": {
-            "hidden_size": 2048,
-            "intermediate_size": 8192,
-            "num_hidden_layers": 24,
-            "num_attention_heads": 32,
-            "num_key_value_heads": 32,
-        },
-        "vision": {
-            "hidden_size": 1152,
-            "num_attention_heads": 16,
-            "image_size": 384,
-            "intermediate_size": 4304,
-            "num_hidden_layers": 27,
-        },
-        "patch_size": 14,
-        "scale_factor": 3,
-    },
-}
+from pipelines.smolvlm2.random_weights import (
+    FULL_SIZE_IDS,
+    checkpoint_config,
+    write_tokenizer,
+    write_weights,
+)
 
 
 def write_tiny_checkpoint(directory: Path, seed: int = 0) -> Path:
@@ -87,8 +23,8 @@ def write_tiny_checkpoint(directory: Path, seed: int = 0) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     vocab_size = 512
     ids = {token: number for number, token in enumerate(FULL_SIZE_IDS)}
-    _write_tokenizer(directory, ids, vocab_size)
-    config = _config(
+    write_tokenizer(directory, ids, vocab_size)
+    config = checkpoint_config(
         text={
             "hidden_size": 64,
             "intermediate_size": 128,
@@ -111,133 +47,5 @@ def write_tiny_checkpoint(directory: Path, seed: int = 0) -> Path:
     )
     # Ten times the usual deviation: with the usual one all logits are so close to each other that
     # rounding could choose the likeliest token, and frames would hardly show in them.
-    _write_weights(directory, config, seed, deviation=0.2, dtype=torch.float32)
+    write_weights(directory, config, seed, deviation=0.2, dtype=torch.float32)
     return directory
-
-
-def write_full_size_checkpoint(
-    directory: Path, name: str = "256m", seed: int = 0, dtype: torch.dtype = torch.float32
-) -> Path:
-    """Write a model of a published size: `256m` takes 1 GB in float32, as the published one."""
-    directory.mkdir(parents=True, exist_ok=True)
-    _write_tokenizer(directory, FULL_SIZE_IDS, FULL_SIZE_VOCAB)
-    config = _config(
-        **FULL_SIZES[name], vocab_size=FULL_SIZE_VOCAB, image_id=FULL_SIZE_IDS["<image>"]
-    )
-    _write_weights(directory, config, seed, deviation=0.05, dtype=dtype)
-    return directory
-
-
-def _config(
-    *,
-    text: dict[str, Any],
-    vision: dict[str, Any],
-    patch_size: int,
-    scale_factor: int,
-    vocab_size: int,
-    image_id: int,
-) -> dict[str, Any]:
-    return {
-        "architectures": ["SmolVLMForConditionalGeneration"],
-        "image_token_id": image_id,
-        "model_type": "smolvlm",
-        "pad_token_id": 128002,
-        "scale_factor": scale_factor,
-        "text_config": {
-            "architectures": ["VLlama3ForCausalLM"],
-            "head_dim": 64,
-            "is_llama_config": True,
-            "max_position_embeddings": 8192,
-            "model_type": "llama",
-            "neftune_noise_alpha": 0.0,
-            "pad_token_id": 2,
-            "pixel_shuffle_factor": scale_factor,
-            "qk_layer_norms": False,
-            "rms_norm_eps": 1e-05,
-            "rope_interleaved": False,
-            "rope_theta": 100000,
-            "torch_dtype": "bfloat16",
-            "use_resampler": False,
-            "vocab_size": vocab_size,
-            **text,
-        },
-        "tie_word_embeddings": False,
-        "torch_dtype": "float32",
-        "transformers_version": "4.47.1",
-        "use_cache": False,
-        "use_reentrant_checkpointing": False,
-        "vision_config": {
-            "max_image_size": {"longest_edge": vision["image_size"]},
-            "model_type": "smolvlm_vision",
-            "patch_size": patch_size,
-            "size": {"longest_edge": 4 * vision["image_size"]},
-            "tie_word_embeddings": False,
-            "use_base_siglip": False,
-            **vision,
-        },
-        "vocab_size": vocab_size,
-    }
-
-
-def _write_weights(
-    directory: Path, config: dict[str, Any], seed: int, *, deviation: float, dtype: torch.dtype
-) -> None:
-    (directory / "config.json").write_text(json.dumps(config, indent=2))
-    end_id = Tokenizer.from_file(str(directory / "tokenizer.json")).token_to_id(
-        "<end_of_utterance>"
-    )
-    (directory / "generation_config.json").write_text(
-        json.dumps({"_from_model_config": True, "bos_token_id": 1, "eos_token_id": end_id})
-    )
-    with torch.device("meta"):
-        module = SmolVLMForConditionalGeneration(AutoConfig.from_pretrained(directory))
-    random = torch.Generator().manual_seed(seed)
-    weights = {}
-    for name, tensor in module.state_dict().items():
-        if name.endswith("norm.weight") or "layernorm" in name or "layer_norm" in name:
-            weights[name] = torch.full(tensor.shape, float(name.endswith("weight")), dtype=dtype)
-        else:
-            weights[name] = (torch.randn(tensor.shape, generator=random) * deviation).to(dtype)
-    save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
-
-
-def _write_tokenizer(directory: Path, control_ids: dict[str, int], vocab_size: int) -> None:
-    trained = Tokenizer(models.BPE())
-    trained.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size - len(control_ids) if vocab_size < 1000 else 500,
-        min_frequency=1,
-        initial_alphabet=alphabet,
-        show_progress=False,
-    )
-    trained.train_from_iterator(SENTENCES, trainer)
-    content = json.loads(trained.to_str())["model"]
-    words = sorted(content["vocab"], key=content["vocab"].__getitem__)
-    free_ids = (i for i in range(vocab_size) if i not in control_ids.values())
-    vocab = {word: next(free_ids) for word in words} | control_ids
-    merges = [tuple(merge) for merge in content["merges"]]
-
-    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=merges))
-    # As SmolLM2's: digits one by one, then bytes.
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Digits(individual_digits=True),
-            pre_tokenizers.ByteLevel(add_prefix_space=False),
-        ]
-    )
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens(
-        [AddedToken(token, special=True, normalized=False) for token in control_ids]
-    )
-    tokenizer.save(str(directory / "tokenizer.json"))
-    settings = {
-        "bos_token": "<|im_start|>",
-        "clean_up_tokenization_spaces": False,
-        "eos_token": "<end_of_utterance>",
-        "model_max_length": 8192,
-        "pad_token": "<|im_end|>",
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "unk_token": "<|endoftext|>",
-    }
-    (directory / "tokenizer_config.json").write_text(json.dumps(settings, indent=2))

@@ -76,7 +76,7 @@ def bridge_health(topics: Topics, health: BridgeHealth, link: PublisherHealth) -
     content: schemas.BridgeHealth = {
         "ts": iso_utc(health.wall_time),
         "uptime_s": round(health.uptime_s, 1),
-        "model_state": health.model_state,
+        "model_state": summary(health.model_state),
         "windows_run": health.windows_run,
         "events": health.events,
         "broker": {"connected": link.connected, "protocol": link.protocol},
@@ -92,7 +92,7 @@ def bridge_health(topics: Topics, health: BridgeHealth, link: PublisherHealth) -
             "dropped_alerts": link.dropped_alerts,
             "publish_ms_p50": _rounded(link.publish_ms_p50, 1),
         },
-        "problem": _link_problem(link),
+        "problem": "; ".join(filter(None, (health.problem, _link_problem(link)))) or None,
     }
     return _message(topics.bridge("health"), content, retain=True)
 

@@ -85,7 +85,7 @@ class PublisherHealth:
     dropped: int  # gave way in a full outbox
     dropped_alerts: int  # those of `dropped` that were alerts
     dead_letters: int  # refused and set aside, those of earlier runs included
-    in_memory: int  # of `pending`: those that a crash would lose
+    in_memory: int  # messages that a crash would lose
     on_disk: bool  # whether the others outlive one
     publish_ms_p50: float | None  # put -> acknowledged, of the last 100
     heartbeat_s: float  # monotonic; moves at least every second while the thread lives
@@ -97,6 +97,7 @@ class BridgeHealth:
 
     wall_time: float
     uptime_s: float
-    model_state: str  # `ready`, `loading`, `downloading 43%`, ...
+    model_state: str  # `ready`, `loading`, `downloading 43%`, `failed: why`
     windows_run: int
     events: int
+    problem: str | None = None  # of the process itself, in words

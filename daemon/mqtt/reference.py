@@ -15,6 +15,7 @@ from typing import Any
 from daemon.mqtt import payloads, schemas
 from daemon.mqtt.discovery import Site, message
 from daemon.mqtt.discovery_schemas import Discovery
+from daemon.mqtt.guarantees import GUARANTEES
 from daemon.mqtt.records import (
     BridgeHealth,
     CameraEntry,
@@ -141,6 +142,8 @@ def page() -> str:
         *COMMANDS.splitlines(),
         "",
         *HOME_ASSISTANT.splitlines(),
+        "",
+        GUARANTEES.rstrip(),
     ]
     for entry in found:
         lines += ["", *_section(entry)]

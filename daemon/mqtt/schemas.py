@@ -70,7 +70,7 @@ class OutboxFigures(TypedDict):
     dead_letters: Annotated[
         Count, Field(description="refused and set aside, also before the start")
     ]
-    in_memory: Annotated[Count, Field(description="of those that wait, lost in a crash")]
+    in_memory: Annotated[Count, Field(description="messages that a crash would lose")]
     on_disk: Annotated[bool, Field(description="whether messages outlive a crash: `store`")]
     dropped: Annotated[Count, Field(description="gave way in a full outbox")]
     dropped_alerts: Annotated[Count, Field(description="of these, alerts")]
@@ -84,7 +84,9 @@ class BridgeHealth(TypedDict):
 
     ts: Time
     uptime_s: Annotated[float, Field(ge=0)]
-    model_state: Annotated[str, Field(description="`ready`, `loading`, `downloading 43%`")]
+    model_state: Annotated[
+        Summary, Field(description="`ready`, `loading`, `downloading 43%`, `failed: why`")
+    ]
     windows_run: Count
     events: Count
     broker: BrokerLink

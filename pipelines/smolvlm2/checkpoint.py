@@ -7,6 +7,7 @@ read, as far as names and headers can tell.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ from torch import Tensor
 from transformers import AutoConfig, SmolVLMForConditionalGeneration
 from transformers.utils import logging as transformers_logging
 
-from pipelines.errors import ModelError
+from pipelines.errors import ModelError, ModelUnavailable
 from pipelines.smolvlm2.files import check_files, read_json
 from pipelines.smolvlm2.tokens import Tokens
 
@@ -75,10 +76,15 @@ def _load_weights(
                 attn_implementation="sdpa",
                 output_loading_info=True,
             )
-    except (RuntimeError, ValueError, TypeError, OSError, SafetensorError) as error:
-        raise ModelError(
-            f"{directory} does not load: config.json and weights do not fit each other ({error})"
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "alloc" not in str(error).lower():
+            raise _unfit(directory, error) from error
+        raise ModelUnavailable(  # torch.OutOfMemoryError, and what the CPU's allocator says
+            f"there is not memory enough for {directory} ({error}): end other programs, or use a "
+            "smaller model"
         ) from error
+    except (ValueError, TypeError, OSError, SafetensorError) as error:
+        raise _unfit(directory, error) from error
     module, report = loaded
     missing = sorted(report["missing_keys"])
     if missing:
@@ -88,6 +94,12 @@ def _load_weights(
         )
     module.requires_grad_(requires_grad=False)
     return module.eval().to(device)
+
+
+def _unfit(directory: Path, error: Exception) -> ModelError:
+    return ModelError(
+        f"{directory} does not load: config.json and weights do not fit each other ({error})"
+    )
 
 
 def _read_weights(weights_files: Sequence[Path], dtype: torch.dtype) -> dict[str, Tensor]:
@@ -101,7 +113,8 @@ def _read_weights(weights_files: Sequence[Path], dtype: torch.dtype) -> dict[str
         names: list[str] | None = None
         while names is None or names:
             with safe_open(path, framework="pt") as tensors:
-                names = list(tensors.keys()) if names is None else names
+                if names is None:  # the largest last, to be read first: there is room yet
+                    names = sorted(tensors.keys(), key=lambda name: _size(tensors, name))
                 mapped_bytes = 0
                 while names and mapped_bytes < MAPPED_BYTES:
                     name = names.pop()
@@ -110,6 +123,10 @@ def _read_weights(weights_files: Sequence[Path], dtype: torch.dtype) -> dict[str
                     weights[name] = stored.to(dtype, copy=True)
                     del stored  # or its mapping lives on
     return weights
+
+
+def _size(tensors: Any, name: str) -> int:
+    return math.prod(tensors.get_slice(name).get_shape())
 
 
 def _check_fit(directory: Path, module: Any, tokens: Tokens) -> None:

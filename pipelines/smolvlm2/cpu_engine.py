@@ -58,7 +58,9 @@ class CpuEngine:
         with torch.inference_mode():
             self._encoder = CpuEncoder(module.model.vision_model, module.model.connector, pack)
             self._text = CpuText(module.model.text_model, pack)
-        self._head: Tensor = module.lm_head.weight  # [vocabulary, hidden]
+            self._head = pack(module.lm_head.weight, None)  # hidden to vocabulary
+        del module.lm_head
+        self._words: tuple[tuple[int, ...], Tensor] | None = None  # rows of the head asked for last
 
     @torch.inference_mode()
     def encode(self, pixels: Tensor) -> Tensor:
@@ -92,7 +94,7 @@ class CpuEngine:
     ) -> Tensor:
         """See `Engine.answer`. In float32, for the reason that `TorchEngine.answer` gives."""
         hidden = self._read_on(prefix, suffixes)
-        logits: Tensor = hidden.float() @ self._head[list(token_ids)].float().T
+        logits: Tensor = hidden.float() @ self._rows(tuple(token_ids)).T
         return logits
 
     @torch.inference_mode()
@@ -102,7 +104,7 @@ class CpuEngine:
         position = prefix.num_tokens + len(suffix)
         decoded: list[int] = []
         while True:
-            best = (hidden @ self._head.T).argmax(dim=-1)  # [1]
+            best = self._head(hidden).argmax(dim=-1)  # [1]
             token = int(best)
             if token == self._end_id:
                 return decoded
@@ -112,6 +114,12 @@ class CpuEngine:
             x, at = self._text.embed(best), torch.tensor([position])
             hidden = self._text.read_on(x, at, prefix.cache, position, None)
             position += 1
+
+    def _rows(self, token_ids: tuple[int, ...]) -> Tensor:
+        """Rows of the head, float32 [token_ids, hidden]: yes and no, again and again."""
+        if self._words is None or self._words[0] != token_ids:
+            self._words = token_ids, self._head.rows(token_ids)
+        return self._words[1]
 
     def _read_on(self, prefix: CpuPrefix, suffixes: Sequence[Sequence[int]]) -> Tensor:
         """Run suffixes packed behind the prefix; give each one's last state [suffixes, hidden]."""

@@ -21,7 +21,7 @@ from pipelines.smolvlm2.device import Precision, choose_device, choose_dtype
 from pipelines.smolvlm2.engine_protocol import Engine
 from pipelines.smolvlm2.files import fingerprint
 from pipelines.smolvlm2.model import DEFAULT_DESCRIPTION_TOKENS, SmolVLM2
-from pipelines.smolvlm2.presets import find_checkpoint
+from pipelines.smolvlm2.presets import Progress, find_checkpoint
 from pipelines.smolvlm2.torch_engine import TorchEngine
 
 DEFAULT_CACHE_BYTES = 64 << 20  # 455 frames of the 256M model in float32
@@ -36,16 +36,18 @@ def from_name(
     num_threads: int | None = None,
     cache_bytes: int | None = None,
     max_description_tokens: int = DEFAULT_DESCRIPTION_TOKENS,
+    progress: Progress | None = None,
 ) -> SmolVLM2:
     """Load a model by name (`presets.NAMES`) or from a directory.
 
     `num_threads` sets PyTorch's threads for the whole process; None leaves them as they are.
+    `progress` is told how far a download is.
     `cache_bytes`: of frames' features; None: as fits the device.
     Raises `ModelError`, whose message says what to do.
     """
     if num_threads is not None:
         torch.set_num_threads(num_threads)
-    directory, model_id = find_checkpoint(name_or_dir)
+    directory, model_id = find_checkpoint(name_or_dir, progress)
     chosen = choose_device(device)
     module, tokens = load_checkpoint(directory, choose_dtype(precision, chosen), chosen)
     if model_id is None:

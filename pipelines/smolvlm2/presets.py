@@ -7,13 +7,16 @@ fetch is pinned to a 40-digit commit and takes JSON and safetensors files only, 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
 
-from pipelines.errors import ModelError
+from pipelines.errors import ModelError, ModelUnavailable
 from pipelines.smolvlm2.files import check_files
+
+Progress = Callable[[float], None]  # given the share of a download that is there, 0..1
 
 BUNDLED_DIR = Path(__file__).parent.parent / "scenes" / "model"
 FILE_PATTERNS = ("*.json", "*.safetensors")
@@ -21,10 +24,15 @@ FILE_PATTERNS = ("*.json", "*.safetensors")
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A published checkpoint. Sizes stand in its config.json, so they are not repeated here."""
+    """A published checkpoint.
+
+    Sizes stand in its config.json, and are not repeated here but for the one that is needed before
+    that file is there.
+    """
 
     hub_id: str
     revision: str  # 40 hex digits
+    frame_edge_px: int
 
     @property
     def model_id(self) -> str:
@@ -35,35 +43,43 @@ class Preset:
 PRESETS = MappingProxyType(
     {
         "256m": Preset(
-            "HuggingFaceTB/SmolVLM2-256M-Video-Instruct", "067788b187b95ebe7b2e040b3e4299e342e5b8fd"
+            "HuggingFaceTB/SmolVLM2-256M-Video-Instruct",
+            "067788b187b95ebe7b2e040b3e4299e342e5b8fd",
+            frame_edge_px=512,
         ),
         "500m": Preset(
-            "HuggingFaceTB/SmolVLM2-500M-Video-Instruct", "7b375e1b73b11138ff12fe22c8f2822d8fe03467"
+            "HuggingFaceTB/SmolVLM2-500M-Video-Instruct",
+            "7b375e1b73b11138ff12fe22c8f2822d8fe03467",
+            frame_edge_px=512,
         ),
         "2.2b": Preset(
-            "HuggingFaceTB/SmolVLM2-2.2B-Instruct", "482adb537c021c86670beed01cd58990d01e72e4"
+            "HuggingFaceTB/SmolVLM2-2.2B-Instruct",
+            "482adb537c021c86670beed01cd58990d01e72e4",
+            frame_edge_px=384,
         ),
     }
 )
 NAMES = ("bundled", *PRESETS)
 
 
-def find_checkpoint(name_or_dir: str | Path) -> tuple[Path, str | None]:
+def find_checkpoint(
+    name_or_dir: str | Path, progress: Progress | None = None
+) -> tuple[Path, str | None]:
     """Return the directory of a model, and its model id where a preset fixes it.
 
-    `name_or_dir`: one of `NAMES` or a directory. May fetch (up to 9 GB, with a progress bar) if
-    the preset is not in the hub's local cache yet. Raises `ModelError`.
+    `name_or_dir`: one of `NAMES` or a directory. May fetch (up to 9 GB) if the preset is not in the
+    hub's local cache yet. Raises `ModelError`, `ModelUnavailable` where a later try may do better.
     """
     name = str(name_or_dir)
     if name == "bundled":
         return BUNDLED_DIR, None
     if name in PRESETS:
-        return _fetch(name, PRESETS[name]), PRESETS[name].model_id
+        return _fetch(name, PRESETS[name], progress), PRESETS[name].model_id
     directory = Path(name).expanduser()
     if directory.is_dir():
         return directory, None
     if isinstance(name_or_dir, Path) or os.sep in name or name.startswith((".", "~")):
-        raise ModelError(f"no model directory {directory}; or use a name: {', '.join(NAMES)}")
+        raise ModelUnavailable(f"no model directory {directory}; or use a name: {', '.join(NAMES)}")
     close = get_close_matches(name.lower(), NAMES, n=1, cutoff=0.5)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     raise ModelError(
@@ -72,7 +88,7 @@ def find_checkpoint(name_or_dir: str | Path) -> tuple[Path, str | None]:
     )
 
 
-def _fetch(name: str, preset: Preset) -> Path:
+def _fetch(name: str, preset: Preset, progress: Progress | None) -> Path:
     """Give the preset's snapshot from the local cache, else from the hub."""
     # Here and not above, since the hub's client takes half a second to import and `bundled` and
     # directories never need it.
@@ -100,12 +116,14 @@ def _fetch(name: str, preset: Preset) -> Path:
         pass
     else:
         return cached
+    if progress is not None:
+        progress(0.0)
     try:
         fetched = snapshot(local_files_only=False)
         check_files(fetched)  # without a network, the hub's client hands out half a snapshot
     except (HTTPError, OSError, ModelError) as error:  # HTTPError: of the client's HTTP library
         reason = str(error).strip().split("\n", maxsplit=1)[0]
-        raise ModelError(
+        raise ModelUnavailable(
             f"model {name!r} ({preset.hub_id}) is not in the local cache and cannot be fetched "
             f"({type(error).__name__}: {reason}). Where there is a network, run\n"
             f"  hf download {preset.hub_id} --revision {preset.revision} "

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from daemon.announce import inventory
+from daemon.announce import inventory, known_topics
 from daemon.cli_digest import lines
 from daemon.config import ConfigError, load_config
 from daemon.control import ControlError
@@ -175,7 +175,7 @@ def test_more_than_can_be_read_is_thinned_out(store: Store, clock: FakeClock) ->
     connection.execute("COMMIT")
     known = facts(store.path, "porch", *DAY)
     assert known.descriptions == 2 * MOST_NOTES + 10
-    assert MOST_NOTES // 2 <= len(known.notes) <= MOST_NOTES
+    assert MOST_NOTES // 2 <= len(known.words) <= MOST_NOTES
 
 
 # On schedule
@@ -389,6 +389,13 @@ def test_home_assistant_is_told_of_digests_where_there_are_any(tmp_path: Path) -
     assert sensor["state_topic"] == "smolwatch/porch/digest"
     assert [one["topic"] for one in sensor["availability"]] == ["smolwatch/bridge/state"]
     assert "digest" not in devices[site.config_topic("attic")]["components"]
+
+
+def test_a_digest_that_is_told_no_more_is_taken_back(tmp_path: Path) -> None:
+    is_known = known_topics(configured(tmp_path), Topics())
+    assert is_known("smolwatch/porch/digest")
+    assert not is_known("smolwatch/attic/digest")
+    assert is_known("smolwatch/attic/description")
 
 
 def test_a_state_that_home_assistant_takes() -> None:

@@ -80,6 +80,10 @@ def test_stretches_are_over_and_follow_each_other(
 ) -> None:
     schedule = Schedule(every, clock.replace(second=0, microsecond=0), ZoneInfo(zone))  # type: ignore[arg-type]
     since, until = schedule.newest(now)
+    for later in (0.001, 0.25, 1.0, 7.77):
+        if every == "hour" and int(now + later) // 900 == int(now) // 900:
+            assert schedule.newest(now + later) == (since, until)  # the very same numbers
+            assert schedule.due(now + later, told_until=until) is None
     assert until <= now + 1e-3
     assert now - until <= 25.6 * 3600
     assert 0 < until - since <= 25.6 * 3600

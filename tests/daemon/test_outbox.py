@@ -450,6 +450,24 @@ def test_a_full_disk_sends_alerts_to_memory_and_order_stays(lives: Lives) -> Non
     assert topics(outbox.take(100)) == [str(n) for n in range(41)]
 
 
+def test_what_memory_had_to_take_goes_to_the_disk_when_there_is_room(
+    lives: Lives, clock: FakeClock
+) -> None:
+    outbox = lives.begin()
+    lives.fill_disk()
+    for n in range(40):
+        outbox.put(message(topic=str(n), payload=b"." * 1000))
+    assert outbox.stats().in_memory > 0
+    lives.free_disk()
+    flying = outbox.take(30)
+    clock.advance(11)
+    assert topics(outbox.take(30)) == [str(n) for n in range(30, 40)]
+    stats = outbox.stats()
+    assert (stats.in_memory, stats.pending) == (0, 40)
+    outbox.acknowledge([queued.id for queued in flying])  # wherever they are by now
+    assert topics(lives.begin().take(50)) == [str(n) for n in range(30, 40)]
+
+
 def test_what_a_full_disk_will_not_delete_is_not_sent_again(lives: Lives) -> None:
     outbox = lives.begin()
     for n in range(30):

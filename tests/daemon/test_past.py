@@ -47,7 +47,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
     (tmp_path / "c.yaml").write_text(RULES.format(folder=tmp_path))
     opened = Store(tmp_path / "s.db", Limits(), FakeClock(wall_time=NOW))
     judged = {"porch": ["dog", "strict", "both"]}
-    memory = SelftestMemory(opened, {}, "m", FakeClock())
+    memory = SelftestMemory(opened, {}, lambda: "m", FakeClock())
     told = {**answers(opened, judged), **trial_answers(opened, {}, memory)}
     server = ControlServer(tmp_path / "c.sock", told)
     stop = threading.Event()

@@ -245,7 +245,7 @@ def test_the_daemons_quiet_frames_are_tested_and_the_result_is_kept(
     from pipelines.smolvlm2.loading import from_name  # noqa: PLC0415 - seconds of PyTorch
 
     model_id = from_name("bundled", num_threads=1).model_id
-    memory = SelftestMemory(None, rules, model_id, clock)
+    memory = SelftestMemory(None, rules, lambda: model_id, clock)
     memory.keep("porch", [finding(rule="arrived", question="Did a person arrive?", model=model_id)])
     assert list(memory.failed("porch")) == ["arrived"]
     with daemon(tmp_path, ring, {zone: close}, memory):
@@ -262,7 +262,7 @@ def test_the_daemons_quiet_frames_are_tested_and_the_result_is_kept(
 
 def test_frames_in_which_something_moved_are_refused(tmp_path: Path) -> None:
     ring = FrameRing(30)
-    memory = SelftestMemory(None, {"porch": {}}, "m", FakeClock())
+    memory = SelftestMemory(None, {"porch": {}}, lambda: "m", FakeClock())
     with daemon(tmp_path, ring, {}, memory) as path:
         with pytest.raises(ControlError, match="has 0 frames just now"):
             list(ask(path, {"op": "quiet_frames", "camera": "porch"}))
@@ -287,7 +287,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 def memory_of(store: Store, rule: Rule = RULE, model: str = "m@1") -> SelftestMemory:
-    return SelftestMemory(store, {"porch": {rule.name: rule}}, model, FakeClock())
+    return SelftestMemory(store, {"porch": {rule.name: rule}}, lambda: model, FakeClock())
 
 
 def test_a_failed_rule_is_warned_of_at_the_start_and_when_it_is_armed(

@@ -12,7 +12,7 @@ import torch
 
 from pipelines.smolvlm2.loading import from_name
 from pipelines.smolvlm2.prompt import DESCRIBE_PROMPT
-from tests.checkpoints import write_full_size_checkpoint
+from pipelines.smolvlm2.random_weights import write_random_checkpoint
 from tests.pipelines.smolvlm2.conftest import QUESTIONS, make_frames, make_window
 
 MIB = 1 << 20
@@ -29,7 +29,7 @@ def memory_mib() -> float:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_the_256m_size_loads_once_and_runs_sliding_windows(tmp_path: Path, record_property):
-    directory = write_full_size_checkpoint(tmp_path / "256m", "256m")
+    directory = write_random_checkpoint(tmp_path / "256m", "256m")
     weights_mib = (directory / "model.safetensors").stat().st_size / MIB
     assert weights_mib == pytest.approx(978, rel=0.02)  # 256.5 M parameters in float32
     gc.collect()

@@ -1,0 +1,215 @@
+"""What does one process of the benchmark do?
+
+Knows a model and its own clock; started by `daemon.bench_model`, one for ours and one for the
+naive way, so that neither warms, slows or swells the other. Says one JSON object a line, and ends
+when its standard input does: no death of the parent leaves it behind.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import statistics
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from daemon.bench_rows import INTERVAL_S, NUM_FRAMES, WORDS, Measured, Scenario
+from pipelines.errors import InferenceError
+from pipelines.types import Frame, Image, Look, Observation, Window
+
+QUESTIONS = (
+    "Did a person arrive?", "Did a person leave?", "Is there a package?", "Is a car parked?",
+    "Did a car arrive?", "Is a dog in the picture?", "Is it night?", "Did a person stand still?",
+)  # fmt: skip
+WARM_UP = 2  # windows before those that count: buffers, kernels chosen for a shape, clocks
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What the parent wants, as its JSON says."""
+
+    role: Literal["ours", "naive"]
+    directory: str
+    engine: str
+    precision: str
+    device: str
+    threads: int
+    scenarios: tuple[Scenario, ...]
+    runs: int  # windows to time for a scenario
+    seconds: float  # after which a scenario ends with fewer of them
+
+    @classmethod
+    def read(cls, text: str) -> Task:
+        """From JSON."""
+        fields = json.loads(text)
+        scenarios = tuple(Scenario(**one) for one in fields.pop("scenarios"))
+        return cls(**fields, scenarios=scenarios)
+
+
+def main() -> None:
+    """Run the task that the first argument holds."""
+    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
+    task = Task.read(sys.argv[1])
+    from transformers.utils import logging as transformers_logging  # noqa: PLC0415 - seconds
+
+    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    for told in (ours if task.role == "ours" else naive)(task):
+        sys.stdout.write(json.dumps(told) + "\n")
+        sys.stdout.flush()
+
+
+def ours(task: Task) -> Iterator[dict[str, Any]]:
+    """What ran, then each scenario's figures, then the roofline's."""
+    import torch  # noqa: PLC0415
+
+    from daemon.bench_roofline import achieved, product_rates  # noqa: PLC0415
+    from pipelines.smolvlm2.device import choose_device, choose_dtype  # noqa: PLC0415
+    from pipelines.smolvlm2.loading import from_name  # noqa: PLC0415
+    from pipelines.smolvlm2.prompt import DESCRIBE_PROMPT  # noqa: PLC0415
+
+    imports_mb = peak_rss_mb()
+    began_s = time.perf_counter()
+    model = from_name(
+        Path(task.directory),
+        precision=task.precision,  # type: ignore[arg-type]
+        device=task.device,
+        num_threads=task.threads,
+        max_description_tokens=WORDS,
+    )
+    device = choose_device(task.device)
+    dtype = choose_dtype(task.precision, device)  # type: ignore[arg-type]
+    precision = "bf16" if dtype == torch.bfloat16 else "f32"
+    yield {
+        "engine": "torch", "precision": precision, "device": str(device),
+        "threads": torch.get_num_threads(),
+        "load_s": time.perf_counter() - began_s, "imports_mb": imports_mb,
+    }  # fmt: skip
+    timed: list[Measured] = []
+    for number, scenario in enumerate(task.scenarios):
+        streams = [
+            stream(f"{number}-{camera}", model.frame_edge_px, scenario.new_frames)
+            for camera in range(scenario.cameras)
+        ]
+        asked = QUESTIONS[: scenario.questions]
+        prompt = DESCRIBE_PROMPT if scenario.new_tokens else None
+
+        def look() -> list[Observation]:
+            looks = [Look(next(windows), asked, prompt) for windows in streams]  # noqa: B023
+            return [_seen(one) for one in model.observe_many(looks)]
+
+        measured = _time_windows(task, scenario, look)
+        timed.append(measured)
+        yield {"measured": asdict(measured)}
+    rates = product_rates(device, precision)
+    encode, prefill = achieved(Path(task.directory), QUESTIONS, timed)
+    yield {
+        "roofline": {
+            "product_gflops": rates, "encode_gflops": encode, "prefill_gflops": prefill,
+        }
+    }  # fmt: skip
+
+
+def _seen(one: Observation | InferenceError) -> Observation:
+    if isinstance(one, InferenceError):
+        raise one
+    return one
+
+
+def naive(task: Task) -> Iterator[dict[str, Any]]:
+    """The time of one call of transformers' `generate`, for each number of new tokens."""
+    from daemon.bench_naive import NaiveModel  # noqa: PLC0415
+
+    model = NaiveModel(Path(task.directory), task.device, task.threads)
+    for new_tokens in sorted({scenario.baseline for scenario in task.scenarios}):
+        windows = stream("naive", model.frame_edge_px, 1)
+        model.ask(next(windows), QUESTIONS[0], 1)
+        spent_ms: list[float] = []
+        until_s = time.perf_counter() + task.seconds
+        while not spent_ms or (len(spent_ms) < task.runs and time.perf_counter() < until_s):
+            window = next(windows)
+            began_s = time.perf_counter()
+            model.ask(window, QUESTIONS[0], new_tokens)
+            spent_ms.append((time.perf_counter() - began_s) * 1e3)
+        yield {
+            "new_tokens": new_tokens, "call_ms": statistics.median(spent_ms),
+            "calls": len(spent_ms), "peak_rss_mb": peak_rss_mb(),
+        }  # fmt: skip
+
+
+def stream(camera: str, edge_px: int, new_frames: int) -> Iterator[Window]:
+    """A camera's windows for ever, each with `new_frames` that the one before has not."""
+    noise = np.random.default_rng(list(camera.encode())).integers(
+        0, 80, (edge_px * 9 // 16, edge_px, 3), np.uint8
+    )
+    frames: deque[Frame] = deque(maxlen=NUM_FRAMES)
+    seqs = itertools.count()
+    for number in itertools.count():
+        for _ in range(new_frames if frames else NUM_FRAMES):
+            frames.append(_frame(camera, next(seqs), noise))
+        start_s, end_s = frames[0].captured_s, frames[-1].captured_s
+        yield Window(camera, number, tuple(frames), start_s, end_s, "stride", end_s)
+
+
+def _frame(camera: str, seq: int, noise: Image) -> Frame:
+    """Noise with a bright square that moves."""
+    height, width = noise.shape[:2]
+    image = noise.copy()
+    left = seq * 7 % (width - width // 4)
+    image[height // 4 : height // 2, left : left + width // 4] = (250, 40 * (seq % 6), 90)
+    return Frame(camera, 0, seq, seq * INTERVAL_S, seq * INTERVAL_S, image, 0.0)
+
+
+def _time_windows(
+    task: Task, scenario: Scenario, look: Callable[[], list[Observation]]
+) -> Measured:
+    for _ in range(WARM_UP):
+        look()
+    rounds_ms: list[float] = []
+    seen: list[Observation] = []
+    until_s = time.perf_counter() + task.seconds
+    while not rounds_ms or (len(rounds_ms) < task.runs and time.perf_counter() < until_s):
+        began_s = time.perf_counter()
+        seen += look()
+        rounds_ms.append((time.perf_counter() - began_s) * 1e3)
+    timings = [one.timings for one in seen]
+    return Measured(
+        scenario,
+        window_ms=statistics.median(rounds_ms) / scenario.cameras,
+        encode_ms=statistics.median(t.encode_ms for t in timings),
+        prefill_ms=statistics.median(t.prefill_ms for t in timings),
+        decode_ms=statistics.median(t.decode_ms for t in timings),
+        windows=len(seen),
+        peak_rss_mb=peak_rss_mb(),
+    )
+
+
+def peak_rss_mb() -> int:
+    """The most memory that this process has held, in 10^6 bytes.
+
+    Not `getrusage`: after a fork and exec its peak is the parent's, where that is the larger one.
+    """
+    for line in (
+        Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+    ):
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024 // 1_000_000
+    return 0
+
+
+def _end_with_parent() -> None:
+    # Not sys.stdin: its lock, held here, makes the interpreter's own end fatal.
+    os.read(sys.stdin.fileno(), 1)  # gives nothing until the parent is gone or wants an end
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,185 @@
+"""How fast is the model on this machine, against the naive way in the same run?
+
+Knows processes and rows; no model and no terminal. Ours and the baseline run one after the other,
+each in a process of its own, and each process has a time limit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from daemon.bench_rows import (
+    MAIN,
+    Capacity,
+    Measured,
+    Naive,
+    Roofline,
+    Scenario,
+    Setting,
+    capacity,
+    row,
+    scenarios,
+)
+from pipelines.errors import SmolwatchError
+from pipelines.smolvlm2.presets import PRESETS, find_checkpoint
+
+CHILD = "daemon.bench_child"
+
+
+class BenchError(SmolwatchError):
+    """A benchmark that could not be run, or not to its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The command's options."""
+
+    model: str = "bundled"
+    random_weights: bool = False
+    engine: str = "auto"
+    precision: str = "auto"
+    device: str = "auto"
+    threads: int = 1
+    cameras: int = 1
+    baseline: bool = False
+    runs: int = 5
+    seconds: float = 30.0  # for one scenario
+    limit_s: float = 900.0  # for one process
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What ours is, before the first window."""
+
+    setting: Setting
+    naive: Naive | None
+    load_s: float
+    imports_mb: int  # of our process before there was a model
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the machine can do, and for how many cameras that is enough."""
+
+    roofline: Roofline
+    capacities: tuple[Capacity, ...]
+
+
+STRIDES_S = (1.0, 2.0, 5.0)
+Told = Loaded | Measured | Limits
+
+
+def bench_model(wanted: Wanted) -> Generator[Told, None, None]:
+    """Run everything; tell each thing when it is known: `MAIN` last, `Limits` before it.
+
+    Raises `BenchError` and `ModelError`; Ctrl+C ends the processes too.
+    """
+    with contextlib.ExitStack() as stack:
+        directory = _checkpoint(wanted, stack)
+        asked = scenarios(wanted.cameras)
+        naive = None
+        if wanted.baseline:
+            naive = _naive(list(_child(wanted, "naive", directory, asked)))
+        measured: list[Measured] = []
+        for line in _child(wanted, "ours", directory, asked):
+            if "measured" in line:
+                measured.append(_measured(line["measured"]))
+                if measured[-1].scenario != MAIN:
+                    yield measured[-1]
+            elif "roofline" in line:
+                limits = Roofline(**line["roofline"])
+                yield Limits(limits, tuple(capacity(measured, s) for s in STRIDES_S))
+                yield measured[-1]
+            else:
+                yield _loaded(wanted, naive, line)
+
+
+def _loaded(wanted: Wanted, naive: Naive | None, line: Mapping[str, Any]) -> Loaded:
+    name = wanted.model + (" (random weights)" if wanted.random_weights else "")
+    keys = ("engine", "precision", "device", "threads")
+    setting = Setting(name, **{key: line[key] for key in keys})
+    return Loaded(setting, naive, line["load_s"], line["imports_mb"])
+
+
+def as_line(told: Told, loaded: Loaded) -> dict[str, Any]:
+    """One line of `--json`."""
+    if isinstance(told, Measured):
+        return row(loaded.setting, told, loaded.naive)
+    if isinstance(told, Loaded):
+        return {"load": {"load_s": round(told.load_s, 2), "imports_mb": told.imports_mb}}
+    served = [asdict(one) for one in told.capacities]
+    return told.roofline.line(loaded.setting.precision) | {"capacity": served}
+
+
+def _checkpoint(wanted: Wanted, stack: contextlib.ExitStack) -> Path:
+    if not wanted.random_weights:
+        return find_checkpoint(wanted.model)[0]
+    if wanted.model not in PRESETS:
+        raise BenchError(
+            f"--random-weights makes a model of a published size: --model {', '.join(PRESETS)}, "
+            f"not {wanted.model!r}"
+        )
+    import torch  # noqa: PLC0415 - seconds, which `--help` should not take
+
+    from pipelines.smolvlm2.random_weights import write_random_checkpoint  # noqa: PLC0415
+
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="smolwatch-bench-")))
+    # The largest one as bfloat16, to spare 4.5 GB of disk: what runs is loaded as asked for.
+    dtype = torch.bfloat16 if wanted.model == "2.2b" else torch.float32
+    return write_random_checkpoint(folder / wanted.model, wanted.model, dtype=dtype)
+
+
+def _child(
+    wanted: Wanted, role: str, directory: Path, asked: list[Scenario]
+) -> Iterator[dict[str, Any]]:
+    """What one process says, line by line. It is killed at its limit, and when nobody reads on."""
+    task = {
+        "role": role, "directory": str(directory), "engine": wanted.engine,
+        "precision": wanted.precision, "device": wanted.device, "threads": wanted.threads,
+        "scenarios": [asdict(scenario) for scenario in asked],
+        "runs": wanted.runs, "seconds": wanted.seconds,
+    }  # fmt: skip
+    with tempfile.TemporaryFile("w+") as complaints, subprocess.Popen(  # noqa: S603 - our module
+        [sys.executable, "-m", CHILD, json.dumps(task)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=complaints, text=True,
+    ) as child:  # fmt: skip
+        limit = threading.Timer(wanted.limit_s, child.kill)
+        limit.start()
+        try:
+            assert child.stdout is not None  # noqa: S101 - a pipe, as asked for
+            for line in child.stdout:
+                yield json.loads(line)
+            code = child.wait()
+        finally:
+            limit.cancel()
+            child.kill()
+        if code == -signal.SIGKILL:
+            raise BenchError(
+                f"{role}: not done after {wanted.limit_s:g} s, or out of memory; allow more with "
+                "--limit-s, or ask for less with --runs and --cameras"
+            )
+        if code:
+            complaints.seek(0)
+            said = complaints.read().strip().splitlines() or [f"ended with code {code}"]
+            raise BenchError(f"{role}: {said[-1]}")
+
+
+def _naive(told: list[dict[str, Any]]) -> Naive:
+    return Naive(
+        {line["new_tokens"]: line["call_ms"] for line in told},
+        max(line["peak_rss_mb"] for line in told),
+    )
+
+
+def _measured(fields: Mapping[str, Any]) -> Measured:
+    return Measured(**{**fields, "scenario": Scenario(**fields["scenario"])})
