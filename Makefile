@@ -13,13 +13,13 @@ MAY_INSTALL := $(shell command -v apt-get >/dev/null && { [ "$$(id -u)" = 0 ] ||
 CPU_INDEX := --extra-index-url https://download.pytorch.org/whl/cpu --retries 1 --timeout 20
 TORCH_INDEX := $(if $(shell command -v nvidia-smi),,$(CPU_INDEX))
 
-.PHONY: help setup demo test test-slow proof bench check format schema clean
+.PHONY: help setup demo test test-slow proof bench check format schema dist clean
 help:
 	@echo "make demo       watch two drawn cameras for a while, alerts over MQTT, nothing needed"
 	@echo "make test       checks and tests     make test-slow  full-size models, long proofs"
 	@echo "make bench      the README's figures of speed, on this machine"
 	@echo "make check      linters and types    make format     format the code"
-	@echo "make setup      the environment in $(VENV)"
+	@echo "make setup      the environment in $(VENV)    make dist  wheel and sdist in dist"
 
 setup: $(DONE)
 
@@ -74,6 +74,9 @@ format: $(DONE)
 schema: $(DONE)
 	$(BIN)/python -m daemon.config > configs/config.schema.json
 	$(BIN)/python -m daemon.mqtt.reference
+
+dist: $(DONE)
+	$(BIN)/python -m build --no-isolation
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
