@@ -137,8 +137,9 @@ def _daemon(port: int, folder: Path, *, embedded: bool) -> Iterator[Callable[[Ev
     sink = EventSink(clock, Topics(), None, outbox, store)
     publisher = Publisher(outbox, options, clock)
     stop = threading.Event()
-    thread = threading.Thread(target=publisher.run, args=(stop,))
-    thread.start()
+    threads = [threading.Thread(target=work, args=(stop,)) for work in (publisher.run, store.keep)]
+    for thread in threads:
+        thread.start()
     try:
         until = time.monotonic() + PATIENCE_S
         while not publisher.health().connected and time.monotonic() < until:
@@ -146,7 +147,8 @@ def _daemon(port: int, folder: Path, *, embedded: bool) -> Iterator[Callable[[Ev
         yield lambda event: sink.publish(Outcome(event.camera, None, {}, (event,), None))
     finally:
         stop.set()
-        thread.join(PATIENCE_S)
+        for thread in threads:
+            thread.join(PATIENCE_S)
         store.close()
 
 
