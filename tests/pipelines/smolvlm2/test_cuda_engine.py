@@ -185,7 +185,8 @@ def test_a_text_stays_good_while_windows_are_run(tiny_dir: Path):
 def test_grey_levels_are_scaled_as_pixels_are(tiny_dir: Path):
     # Folded into the first layer: no rounding of pixels, so float32 differs in the last digits.
     module, tokens = load_checkpoint(tiny_dir, torch.float32, torch.device("cpu"))
-    images = [frame.image for frame in make_frames(3, 36, 64)] + [np.full((64, 64, 3), 255, "u1")]
+    images = [frame.image for frame in make_frames(3, 36, 64)]
+    images.insert(1, np.full((64, 64, 3), 255, np.uint8))  # those of one size are sent together
     expected = TorchEngine(module, tokens.end_id).encode(preprocess(images, 64))
     features = CudaEngine(module, tokens.end_id).encode_images(images)
     assert (torch.stack(features) - expected).abs().max() < 1e-5 * expected.abs().max()
