@@ -62,7 +62,8 @@ class Loader(Protocol):
 def load(request: pytest.FixtureRequest) -> Loader:
     def loaded(directory: Path, cache_bytes: int = 1 << 24) -> tuple[SmolVLM2, Watched, Tokens]:
         module, tokens = load_checkpoint(directory, torch.float32, torch.device("cpu"))
-        engine = Watched(request.param(module, tokens.end_id), module.lm_head.weight)
+        head = module.lm_head.weight  # an engine may take the weights out
+        engine = Watched(request.param(module, tokens.end_id), head)
         cache = EncoderCache(cache_bytes)
         model = SmolVLM2(engine, tokens, "test", cache=cache, max_description_tokens=MAX_TOKENS)
         return model, engine, tokens
