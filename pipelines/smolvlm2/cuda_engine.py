@@ -8,23 +8,22 @@ a CPU too, uncompiled and unrecorded, where its logic is tested.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pipelines.smolvlm2.batch_protocol import Prompt
 from pipelines.smolvlm2.fused_ops import FusedOps, compile_ops
 from pipelines.smolvlm2.kv_store import KeyValueStore, bytes_a_window
-from pipelines.smolvlm2.lean_language import read_behind, read_prompts, take_language
-from pipelines.smolvlm2.lean_vision import encode, take_vision
-from pipelines.smolvlm2.packing import Pack, bias_of, pack, stack
+from pipelines.smolvlm2.lean_language import take_language
+from pipelines.smolvlm2.lean_vision import take_vision
+from pipelines.smolvlm2.packing import Pack, pack, stack
+from pipelines.smolvlm2.recorded_calls import RecordedCalls, Step
 from pipelines.smolvlm2.replay import Call, Replay
 from pipelines.smolvlm2.sizes import PROMPT_STEP, READ_STEP, SLOT_STEP, round_out, round_up
 from pipelines.smolvlm2.upload import FrameUpload
@@ -36,13 +35,6 @@ WORDS_AT_ONCE = 16  # windows that are described together
 _LEAST_ROOM = 192  # slots behind the prompts
 _USUAL_SLOTS = 1024  # of a window of 8 frames and its questions, at most
 _STORE_SHARE = 0.25  # of the GPU's free memory, for keys and values
-# The fastest first, as measured: see tests/bench/LOG.md.
-_KERNELS = [
-    SDPBackend.CUDNN_ATTENTION,
-    SDPBackend.FLASH_ATTENTION,
-    SDPBackend.EFFICIENT_ATTENTION,
-    SDPBackend.MATH,
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,30 +46,6 @@ class Row:
     padded: int  # where what is read behind it begins
     room: int
     run: int  # of prompts in the store: which it was
-
-
-class _Frames(NamedTuple):
-    levels: Tensor  # uint8 [N, 3, S, S]
-    features: Tensor  # [N, tokens, hidden], filled
-
-
-class _Prompts(NamedTuple):
-    ids: Tensor  # [W, P]: tokens, or -1 - row of `features`
-    features: Tensor  # [image tokens, hidden]
-
-
-class _Reading(NamedTuple):
-    rows: Tensor  # [W, 3, Q]: ids, questions, positions
-    prompt_lengths: Tensor  # [W]
-    slots: Tensor  # [Q]
-    hidden: Tensor  # [W, Q, hidden], filled
-
-
-class _Step(NamedTuple):
-    ids: Tensor  # [W, 1], filled
-    positions: Tensor  # [W, 1], moved on
-    slot: Tensor  # [1], moved on
-    bias: Tensor  # [W, 1, slots], moved on
 
 
 class CudaEngine:
@@ -104,7 +72,7 @@ class CudaEngine:
         self._image_id: int = config.image_token_id
         self._vision = take_vision(module)
         self._language = take_language(module)
-        self.tokens_per_frame: int = (self._vision.side // self._vision.shuffle) ** 2
+        self.tokens_per_frame = self._vision.num_tokens
         self._device: torch.device = module.device
         if self._device.type == "cuda":
             free_bytes = torch.cuda.mem_get_info(self._device)[0] * _STORE_SHARE
@@ -112,12 +80,12 @@ class CudaEngine:
             windows_at_once = max(1, min(windows_at_once, fitting))
             ops = ops or compile_ops(self._device, cache_dir)
         self.windows_at_once = windows_at_once
-        self._ops = ops or FusedOps()
-        self._replay = Replay(self._device)
+        replay = Replay(self._device)
+        self._calls = RecordedCalls(self._vision, self._language, ops or FusedOps(), replay)
         self._upload = FrameUpload(self._device, self.frame_size_px)
-        self._prompts = KeyValueStore(self._language, self._replay, windows_at_once)
-        self._words = KeyValueStore(self._language, self._replay, WORDS_AT_ONCE)
-        self._text = KeyValueStore(self._language, self._replay, 1)
+        self._prompts = KeyValueStore(self._language, replay, windows_at_once)
+        self._words = KeyValueStore(self._language, replay, WORDS_AT_ONCE)
+        self._text = KeyValueStore(self._language, replay, 1)
         self._runs = dict.fromkeys((self._prompts, self._text), 0)
 
     @torch.inference_mode()
@@ -129,7 +97,7 @@ class CudaEngine:
         features: list[Tensor] = []
         for start in range(0, len(images), FRAMES_AT_ONCE):
             some = images[start : start + FRAMES_AT_ONCE]
-            call = self._frames_call(round_out(len(some), most=FRAMES_AT_ONCE))
+            call = self._calls.frames(round_out(len(some), most=FRAMES_AT_ONCE))
             self._upload.fill(call.buffers.levels, some)
             call.start()
             features += [frame.clone() for frame in call.buffers.features[: len(some)]]
@@ -163,7 +131,7 @@ class CudaEngine:
         room = (store.slots - padded - READ_STEP) * 2 // 3  # a third goes to rounding
         frames = [frame for prompt in prompts for frame in prompt.features]
         most_frames = size * max(1, *(len(prompt.features) for prompt in prompts))
-        call = self._prompts_call(store, size, padded, most_frames * self.tokens_per_frame)
+        call = self._calls.prompts(store, size, padded, most_frames * self.tokens_per_frame)
         if frames:
             torch.cat(frames, out=call.buffers.features[: len(frames) * self.tokens_per_frame])
         call.buffers.ids[: len(prompts)] = self._layout(prompts, padded).to(self._device)
@@ -234,8 +202,8 @@ class CudaEngine:
         hidden = self._read(store, packs, lengths, padded)  # [B, Q, hidden]
         begin = padded + hidden.shape[1]  # the first word's slot
         ends = [row * hidden.shape[1] + one.ends[0] for row, one in enumerate(packs)]
-        call = self._step_call(store, len(hidden), round_up(begin + max_tokens, SLOT_STEP))
-        step: _Step = call.buffers
+        call = self._calls.step(store, len(hidden), round_up(begin + max_tokens, SLOT_STEP))
+        step: Step = call.buffers
         step.bias.fill_(float("-inf"))
         step.positions.zero_()  # of rows that nobody uses, too: they would run out of the context
         for row, (length, one) in enumerate(zip(lengths, packs, strict=True)):
@@ -243,7 +211,7 @@ class CudaEngine:
             step.bias[row, 0, padded : padded + len(one.ids)] = 0.0
             step.positions[row] = length + len(one.ids)
         step.slot.fill_(begin)
-        first = self._likeliest(hidden.flatten(0, 1)[self._tensor(ends)])
+        first = self._language.likeliest(hidden.flatten(0, 1)[self._tensor(ends)])
         step.ids[: len(packs)] = first[:, None]
         return self._collect(call, len(packs), max_tokens)
 
@@ -266,84 +234,12 @@ class CudaEngine:
         """Read rows of tokens behind prompts of these lengths; last states [W, Q, hidden]."""
         size = round_out(len(packs), most=self.windows_at_once)
         width = round_out(max(len(one.ids) for one in packs), READ_STEP)
-        call = self._reading_call(store, size, width, padded)
+        call = self._calls.reading(store, size, width, padded)
         call.buffers.rows[: len(packs)] = stack(packs, lengths, width).to(self._device)
         call.buffers.prompt_lengths[: len(packs)] = self._tensor(lengths)
         call.start()
         hidden: Tensor = call.buffers.hidden
         return hidden
-
-    def _frames_call(self, size: int) -> Call:
-        def make() -> _Frames:
-            levels = (size, 3, self.frame_size_px, self.frame_size_px)
-            features = (size, self.tokens_per_frame, self._hidden_size)
-            return _Frames(self._zeros(*levels, dtype=torch.uint8), self._zeros(*features))
-
-        def run(frames: _Frames) -> None:
-            frames.features.copy_(encode(self._vision, self._ops, frames.levels))
-
-        with _kernels(self._device):
-            return self._replay.call(("frames", size), make, run)
-
-    def _prompts_call(
-        self, store: KeyValueStore, size: int, padded: int, image_tokens: int
-    ) -> Call:
-        def make() -> _Prompts:
-            ids = self._zeros(size, padded, dtype=torch.long)
-            return _Prompts(ids, self._zeros(image_tokens, self._hidden_size))
-
-        def run(prompts: _Prompts) -> None:
-            part = store.part(size, padded)
-            read_prompts(self._language, self._ops, prompts.ids, prompts.features, part)
-
-        key = ("prompts", store, size, padded, image_tokens)
-        with _kernels(self._device):
-            return self._replay.call(key, make, run)
-
-    def _reading_call(self, store: KeyValueStore, size: int, width: int, padded: int) -> Call:
-        def make() -> _Reading:
-            return _Reading(
-                rows=self._zeros(size, 3, width, dtype=torch.long),
-                prompt_lengths=self._zeros(size, dtype=torch.long) + 1,
-                slots=torch.arange(padded, padded + width, device=self._device),
-                hidden=self._zeros(size, width, self._hidden_size),
-            )
-
-        def run(reading: _Reading) -> None:
-            ids, question, positions = reading.rows.unbind(1)
-            bias = bias_of(question, reading.prompt_lengths, padded, reading.hidden.dtype)
-            part = store.part(size, padded + width)
-            places = (positions, reading.slots, bias)
-            reading.hidden.copy_(read_behind(self._language, self._ops, ids, places, part))
-
-        with _kernels(self._device):
-            return self._replay.call(("reading", store, size, width, padded), make, run)
-
-    def _step_call(self, store: KeyValueStore, size: int, slots: int) -> Call:
-        def make() -> _Step:
-            return _Step(
-                ids=self._zeros(size, 1, dtype=torch.long),
-                positions=self._zeros(size, 1, dtype=torch.long),
-                # Prompts are in place by now: a new call's first run may write to the end only.
-                slot=self._zeros(1, dtype=torch.long) + (slots - 1),
-                bias=self._zeros(size, 1, slots),
-            )
-
-        def run(step: _Step) -> None:
-            step.bias.index_fill_(2, step.slot, 0.0)
-            places = (step.positions, step.slot, step.bias)
-            part = store.part(size, slots)
-            hidden = read_behind(self._language, self._ops, step.ids, places, part)
-            step.ids.copy_(self._likeliest(hidden))
-            step.positions.add_(1)
-            step.slot.add_(1)
-
-        with _kernels(self._device):
-            return self._replay.call(("step", store, size, slots), make, run)
-
-    def _likeliest(self, hidden: Tensor) -> Tensor:
-        """[..., hidden] to the ids of the likeliest tokens [...]."""
-        return torch.nn.functional.linear(hidden, self._language.head).argmax(dim=-1)
 
     def _check(self, prompt: Prompt) -> None:
         if len(prompt.ids) + prompt.room > self.max_tokens:
@@ -370,26 +266,8 @@ class CudaEngine:
             raise ValueError("other prompts were run since: run these anew")
         return [prefix.number for prefix in prefixes]
 
-    @property
-    def _hidden_size(self) -> int:
-        return self._language.embed.shape[1]
-
     def _tensor(self, numbers: Sequence[int]) -> Tensor:
         return torch.tensor(numbers, device=self._device)
-
-    def _zeros(self, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
-        dtype = dtype or self._language.embed.dtype
-        return torch.zeros(shape, dtype=dtype, device=self._device)
-
-
-@contextmanager
-def _kernels(device: torch.device) -> Iterator[None]:
-    """Attention kernels in their order, while a call is recorded."""
-    if device.type != "cuda":
-        yield
-        return
-    with sdpa_kernel(_KERNELS, set_priority=True):
-        yield
 
 
 @lru_cache(maxsize=64)  # prompts of one plan are alike but for their time stamps

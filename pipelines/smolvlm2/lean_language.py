@@ -44,6 +44,10 @@ class Language(NamedTuple):
     num_key_heads: int
     head_size: int
 
+    def likeliest(self, hidden: Tensor) -> Tensor:
+        """Normed states [..., hidden] to the ids of the likeliest tokens [...]."""
+        return F.linear(hidden, self.head).argmax(dim=-1)
+
 
 @torch.inference_mode()
 def take_language(module: Any) -> Language:

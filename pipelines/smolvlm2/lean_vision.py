@@ -53,6 +53,12 @@ class Vision(NamedTuple):
     side: int  # patches along an edge
     num_heads: int
     shuffle: int  # patches along an edge that become one token
+    frame_size_px: int
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens a frame."""
+        return (self.side // self.shuffle) ** 2
 
 
 @torch.inference_mode()
@@ -98,6 +104,7 @@ def take_vision(module: Any) -> Vision:
         side=side,
         num_heads=config.num_attention_heads,
         shuffle=module.config.scale_factor,
+        frame_size_px=config.image_size,
     )
 
 

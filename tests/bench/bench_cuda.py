@@ -139,7 +139,7 @@ def ours(directory: Path, rate: float) -> dict[str, Any]:
     cold = [windows_of(f"cold{i}", model.frame_edge_px, NUM_FRAMES) for i in range(CAMERAS)]
     cold_ms = median_ms(lambda: look(model, cold, None), 5, warm=1)
     line["windows_per_s_all_frames_new"] = round(CAMERAS / cold_ms * 1e3)
-    frames_ms = median_ms(engine._frames_call(FRAMES_AT_ONCE).start, 20)
+    frames_ms = median_ms(engine._calls.frames(FRAMES_AT_ONCE).start, 20)
     line["encoder_frames_per_s"] = round(FRAMES_AT_ONCE / frames_ms * 1e3)
     tflops = FRAMES_AT_ONCE * frame_flop(engine) / frames_ms / 1e9
     line["encoder_share"] = round(tflops / rate, 3)
