@@ -28,6 +28,7 @@ from daemon.cli_digest import digest
 from daemon.cli_events import events
 from daemon.cli_files import files
 from daemon.cli_highlights import highlights
+from daemon.cli_install import install_service, uninstall_service
 from daemon.cli_memory import why
 from daemon.cli_mqtt import mqtt_app
 from daemon.cli_scene import scene_record
@@ -56,6 +57,8 @@ app.command()(events)
 app.command()(digest)
 app.command()(highlights)
 app.command()(files)
+app.command("install")(install_service)
+app.command("uninstall")(uninstall_service)
 app.command()(backtest)
 app.command()(selftest)
 scene_app.command("record")(scene_record)
