@@ -13,7 +13,8 @@ import torch
 
 from pipelines.errors import ModelError
 
-Precision = Literal["auto", "f32", "bf16"]
+Precision = Literal["auto", "f32", "bf16", "int8"]
+OPENVINO_DEVICES = frozenset({"gpu", "npu"})  # Intel's, which PyTorch does not run here
 
 # x86: Cooper Lake and later, Zen 4 and later; Arm: Armv8.6 and later.
 BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
@@ -41,7 +42,7 @@ def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype:
         if device.type == "cuda":
             fast = torch.cuda.is_bf16_supported(including_emulation=False)
         else:
-            fast = device.type == "cpu" and cpu_multiplies_bf16(_read_cpuinfo())
+            fast = device.type == "cpu" and cpu_multiplies_bf16(read_cpuinfo())
         return torch.bfloat16 if fast else torch.float32
     if precision not in ("f32", "bf16"):
         raise ModelError(f"no precision is named {precision!r}: use auto, f32 or bf16")
@@ -57,7 +58,7 @@ def cpu_multiplies_bf16(cpuinfo: str) -> bool:
     return False
 
 
-def _read_cpuinfo() -> str:
+def read_cpuinfo() -> str:
     """Give the text of /proc/cpuinfo, or nothing where there is none."""
     try:
         return Path("/proc/cpuinfo").read_text(encoding="utf-8")

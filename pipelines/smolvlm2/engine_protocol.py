@@ -7,9 +7,17 @@ model's side; number formats, memory layouts and devices on the engine's.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from torch import Tensor
+
+
+class Running(NamedTuple):
+    """What runs a model, once `auto` is decided."""
+
+    engine: str  # torch or openvino
+    precision: str  # f32, bf16 or int8
+    device: str  # cpu, cuda, cuda:1 ..., gpu, npu
 
 
 class Prefix(Protocol):

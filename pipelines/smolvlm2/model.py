@@ -21,7 +21,7 @@ from pipelines.examples import Examples, split_question
 from pipelines.smolvlm2.batch_protocol import BatchEngine, OneAtATime, Prompt
 from pipelines.smolvlm2.cache import EncoderCache
 from pipelines.smolvlm2.comparing import parts_of, whole_of
-from pipelines.smolvlm2.engine_protocol import Engine, Prefix
+from pipelines.smolvlm2.engine_protocol import Engine, Prefix, Running
 from pipelines.smolvlm2.preprocess import check_picture
 from pipelines.smolvlm2.prompt import text_prompt
 from pipelines.smolvlm2.sizes import PROMPT_STEP, round_up
@@ -65,9 +65,11 @@ class SmolVLM2:
         cache: EncoderCache,
         max_description_tokens: int = DEFAULT_DESCRIPTION_TOKENS,
         clock: Clock | None = None,
+        running: Running | None = None,
     ) -> None:
         """Take the parts; `max_description_tokens` bounds the length of a description."""
         self.cache = cache
+        self.running = running  # for whoever tells it: the model itself does not look at it
         self._engine: BatchEngine[Any] = (
             engine if isinstance(engine, BatchEngine) else OneAtATime(engine)
         )

@@ -1,0 +1,198 @@
+"""How does a checkpoint become a folder of converted files?
+
+    python -m pipelines.smolvlm2.openvino_convert CHECKPOINT FOLDER PRECISION [FRAMES]
+
+Knows no devices. Runs in a process of its own, so that PyTorch's weights and the converter's
+memory go back to the system; `convert` starts it. The reference's answers are stored beside the
+graphs, for the exam that each load begins with.
+"""
+
+from __future__ import annotations
+
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import openvino as ov
+import structlog
+import torch
+
+from pipelines.errors import ModelError
+from pipelines.smolvlm2.checkpoint import load_checkpoint
+from pipelines.smolvlm2.exam import Paper, save, sit
+from pipelines.smolvlm2.openvino_engine import text_inputs
+from pipelines.smolvlm2.openvino_files import (
+    EMBEDDINGS,
+    ENCODER,
+    EXAM,
+    HEAD,
+    HEAD_ROWS,
+    TEXT,
+    Sizes,
+    publish,
+)
+from pipelines.smolvlm2.openvino_graphs import encoder_graph, head_graph, text_graph
+from pipelines.smolvlm2.packing import pack
+from pipelines.smolvlm2.sample_windows import papers_of, recorded_windows, scene_windows
+from pipelines.smolvlm2.torch_engine import TorchEngine
+
+_Floats = npt.NDArray[np.float32]
+
+EXAM_WINDOWS, EXAM_FRAMES = 2, 2  # a start encodes these: 4 s of 256M on two old cores
+CALIBRATION_WINDOWS, CALIBRATION_FRAMES = 24, 4
+CALIBRATION_WORDS = 24  # tokens
+_EXAM_SEED, _CALIBRATION_SEED = 71, 72
+_MOST_S = 3600.0  # int8 of the 2.2B model on two old cores
+_STALE_S = 86_400.0
+
+
+def convert(checkpoint: Path, folder: Path, precision: str, frames: Path | None) -> None:
+    """Have `folder` made by a child process. Raises `ModelError` if that fails."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    _remove_stale(folder.parent)
+    log = structlog.get_logger(__name__)
+    log.info("openvino.converting", checkpoint=str(checkpoint), precision=precision)
+    began_s = time.monotonic()
+    command = [sys.executable, "-m", __spec__.name, str(checkpoint), str(folder), precision]
+    try:
+        done = subprocess.run(  # noqa: S603 - this very module
+            [*command, *([str(frames)] if frames is not None else [])],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_MOST_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ModelError(f"the model could not be converted for OpenVINO: {error}") from error
+    if done.returncode != 0:
+        reason = (done.stderr.strip() or f"signal {-done.returncode}").splitlines()[-1]
+        raise ModelError(f"the model could not be converted for OpenVINO: {reason}")
+    log.info(
+        "openvino.converted",
+        folder=str(folder),
+        seconds=round(time.monotonic() - began_s, 1),
+        peak_mb=resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss >> 10,
+    )
+
+
+def _remove_stale(cache: Path) -> None:
+    """Delete what conversions left that were killed."""
+    for work in cache.glob(".work-*"):
+        if time.time() - work.stat().st_mtime > _STALE_S:
+            shutil.rmtree(work, ignore_errors=True)
+
+
+class _Sample(NamedTuple):
+    """What a calibration sees: frames, their features, and a whole pass of the text graph."""
+
+    frames: torch.Tensor
+    features: torch.Tensor
+    prefix_ids: list[int]
+    suffixes: list[list[int]]  # questions, and the request for words with the words behind it
+
+
+def _sample(reference: TorchEngine, paper: Paper) -> _Sample:
+    """The reference's own words are among it: without them int8 broke off in mid-sentence."""
+    features = reference.encode(paper.frames)
+    room = len(paper.describe_ids) + CALIBRATION_WORDS
+    prefix = reference.prefill(paper.prefix_ids, features, room)
+    words = reference.decode(prefix, paper.describe_ids, CALIBRATION_WORDS)
+    suffixes = [*paper.suffixes, paper.describe_ids + words]
+    return _Sample(paper.frames, features, paper.prefix_ids, suffixes)
+
+
+def _convert_here(checkpoint: Path, work: Path, precision: str, frames: Path | None) -> Sizes:
+    """Fill `work`."""
+    module, tokens = load_checkpoint(checkpoint, torch.float32, torch.device("cpu"))
+    reference = TorchEngine(module, tokens.end_id)
+    sizes = Sizes(
+        reference.frame_size_px,
+        reference.tokens_per_frame,
+        reference.max_tokens,
+        module.config.image_token_id,
+    )
+
+    def papers(windows: list[Any]) -> list[Paper]:
+        return papers_of(windows, tokens, sizes.frame_size_px, sizes.tokens_per_frame)
+
+    exam = papers(scene_windows(EXAM_WINDOWS, EXAM_FRAMES, _EXAM_SEED))
+    save(work / EXAM, exam, [sit(reference, p, tokens.yes_ids + tokens.no_ids) for p in exam])
+    samples: list[_Sample] = []
+    if precision == "int8":
+        count, length = CALIBRATION_WINDOWS, CALIBRATION_FRAMES
+        seen = (
+            scene_windows(count, length, _CALIBRATION_SEED)
+            if frames is None
+            else recorded_windows(frames, count, length)
+        )
+        samples = [_sample(reference, paper) for paper in papers(seen)]
+    _write_graphs(module, work, precision, samples)
+    return sizes
+
+
+def _write_graphs(module: Any, work: Path, precision: str, samples: Sequence[_Sample]) -> None:
+    """One graph after the other: only one is in memory."""
+    embeddings = module.model.text_model.embed_tokens.weight.detach().numpy()
+    np.save(work / EMBEDDINGS, embeddings)
+    head = module.lm_head.weight.detach().numpy()
+    if not np.shares_memory(head, embeddings):
+        np.save(work / HEAD_ROWS, head)
+    half = (
+        precision == "bf16"
+    )  # float16 files hold bfloat16's digits and more; int8's scales do not fit
+    encoder = encoder_graph(module)
+    if samples:
+        from pipelines.smolvlm2.openvino_int8 import quantized  # noqa: PLC0415 - nncf is optional
+
+        frames = [frame for sample in samples for frame in sample.frames]
+        levels = [{"levels": frame[None].numpy()} for frame in frames]
+        encoder = quantized(encoder, levels, len(levels))
+    ov.save_model(encoder, work / ENCODER, compress_to_fp16=half)
+    del encoder
+    text = text_graph(module)
+    if samples:
+        image_id = module.config.image_token_id
+        passes = [_text_pass(embeddings, image_id, sample) for sample in samples]
+        text = quantized(text, passes, len(passes))
+    ov.save_model(text, work / TEXT, compress_to_fp16=half)
+    del text
+    ov.save_model(head_graph(module), work / HEAD, compress_to_fp16=precision != "f32")
+
+
+def _text_pass(embeddings: _Floats, image_id: int, sample: _Sample) -> dict[str, Any]:
+    """What the text graph is given for a window and its questions."""
+    ids = np.asarray(sample.prefix_ids)
+    prompt = embeddings[ids]
+    prompt[ids == image_id] = sample.features.flatten(0, 1).numpy()
+    questions = pack(sample.suffixes)
+    rows = np.concatenate([prompt, embeddings[np.asarray(questions.ids)]])
+    return text_inputs(rows, np.zeros(0, np.bool_), len(prompt), len(prompt), questions)
+
+
+def _main(checkpoint: str, folder: str, precision: str, frames: str | None = None) -> int:
+    target = Path(folder)
+    work = Path(mkdtemp(prefix=".work-", dir=target.parent))
+    try:
+        sizes = _convert_here(
+            Path(checkpoint), work, precision, Path(frames) if frames is not None else None
+        )
+        publish(work, target, sizes)
+    except (ModelError, ImportError, OSError) as error:
+        sys.stderr.write(f"{str(error).strip() or type(error).__name__}\n")
+        return 1
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_main(*sys.argv[1:]))
