@@ -22,6 +22,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from daemon import logs
 from daemon.bench_rows import INTERVAL_S, NUM_FRAMES, WORDS, Measured, Scenario
 from pipelines.errors import InferenceError
 from pipelines.types import Frame, Image, Look, Observation, Window
@@ -61,6 +62,7 @@ def main() -> None:
     task = Task.read(sys.argv[1])
     from transformers.utils import logging as transformers_logging  # noqa: PLC0415 - seconds
 
+    logs.setup(level="warning")
     transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     for told in (ours if task.role == "ours" else naive)(task):
         sys.stdout.write(json.dumps(told) + "\n")
@@ -72,7 +74,6 @@ def ours(task: Task) -> Iterator[dict[str, Any]]:
     import torch  # noqa: PLC0415
 
     from daemon.bench_roofline import achieved, product_rates  # noqa: PLC0415
-    from pipelines.smolvlm2.device import choose_device, choose_dtype  # noqa: PLC0415
     from pipelines.smolvlm2.loading import from_name  # noqa: PLC0415
     from pipelines.smolvlm2.prompt import DESCRIBE_PROMPT  # noqa: PLC0415
 
@@ -80,16 +81,16 @@ def ours(task: Task) -> Iterator[dict[str, Any]]:
     began_s = time.perf_counter()
     model = from_name(
         Path(task.directory),
+        engine=task.engine,  # type: ignore[arg-type]
         precision=task.precision,  # type: ignore[arg-type]
         device=task.device,
         num_threads=task.threads,
         max_description_tokens=WORDS,
     )
-    device = choose_device(task.device)
-    dtype = choose_dtype(task.precision, device)  # type: ignore[arg-type]
-    precision = "bf16" if dtype == torch.bfloat16 else "f32"
+    running = model.running
+    assert running is not None  # noqa: S101 - `from_name` says it
     yield {
-        "engine": "torch", "precision": precision, "device": str(device),
+        "engine": running.engine, "precision": running.precision, "device": running.device,
         "threads": torch.get_num_threads(),
         "load_s": time.perf_counter() - began_s, "imports_mb": imports_mb,
     }  # fmt: skip
@@ -109,7 +110,7 @@ def ours(task: Task) -> Iterator[dict[str, Any]]:
         measured = _time_windows(task, scenario, look)
         timed.append(measured)
         yield {"measured": asdict(measured)}
-    rates = product_rates(device, precision)
+    rates = product_rates(running.device, running.precision)
     encode, prefill = achieved(Path(task.directory), QUESTIONS, timed)
     yield {
         "roofline": {

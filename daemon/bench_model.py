@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -149,8 +150,11 @@ def _child(
         "scenarios": [asdict(scenario) for scenario in asked],
         "runs": wanted.runs, "seconds": wanted.seconds,
     }  # fmt: skip
+    environ = dict(os.environ)
+    if wanted.random_weights:  # what is converted for a scratch checkpoint goes with it
+        environ["CACHE_DIRECTORY"] = str(directory.parent / "cache")
     with tempfile.TemporaryFile("w+") as complaints, subprocess.Popen(  # noqa: S603 - our module
-        [sys.executable, "-m", CHILD, json.dumps(task)],
+        [sys.executable, "-m", CHILD, json.dumps(task)], env=environ,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=complaints, text=True,
     ) as child:  # fmt: skip
         limit = threading.Timer(wanted.limit_s, child.kill)

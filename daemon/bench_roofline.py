@@ -15,6 +15,7 @@ import torch
 
 from daemon.bench_rows import INTERVAL_S, MAIN, NUM_FRAMES, Measured
 from pipelines.smolvlm2.cpu_linear import PackedLinear, packs_bf16
+from pipelines.smolvlm2.device import OPENVINO_DEVICES
 from pipelines.smolvlm2.prompt import question_suffix, video_prefix
 from pipelines.smolvlm2.tokens import Tokens
 
@@ -22,8 +23,12 @@ _EDGE = 2048  # of the square products
 _MEASURE_S = 1.0
 
 
-def product_rates(device: torch.device, precision: str) -> dict[str, float]:
-    """Measured rates of large matrix products in GFLOP/s: float32, and the format that ran."""
+def product_rates(name: str, precision: str) -> dict[str, float]:
+    """Measured rates of large matrix products in GFLOP/s: float32, and the format that ran.
+
+    PyTorch's, so none for int8, and the CPU's for devices that only OpenVINO knows.
+    """
+    device = torch.device("cpu" if name in OPENVINO_DEVICES else name)
     rates = {"f32": _rate(device, torch.float32)}
     if precision == "bf16":
         rates["bf16"] = _rate(device, torch.bfloat16)

@@ -32,11 +32,13 @@ def bench(  # noqa: PLR0917 - a command's options
     model: Annotated[
         str, typer.Option(help="bundled, 256m, 500m, 2.2b or a directory")
     ] = "bundled",
-    engine: Annotated[Literal["auto", "torch"], typer.Option(help="what runs it")] = "auto",
-    precision: Annotated[
-        Literal["auto", "f32", "bf16"], typer.Option(help="of its numbers")
+    engine: Annotated[
+        Literal["auto", "torch", "openvino"], typer.Option(help="what runs it")
     ] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+    precision: Annotated[
+        Literal["auto", "f32", "bf16", "int8"], typer.Option(help="of its numbers")
+    ] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, or Intel's gpu or npu")] = "auto",
     threads: Annotated[
         int | None, typer.Option(min=1, help="CPU threads; left out: as the daemon takes")
     ] = None,

@@ -84,9 +84,22 @@ class ModelConfig(Section):
         default="bundled",
         description="bundled, 256m, 500m, 2.2b, or the directory of a model in that format",
     )
-    engine: Literal["auto", "torch"] = Field(default="auto", description="what runs the model")
-    precision: Literal["auto", "f32", "bf16"] = Field(
-        default="auto", description="auto: bf16 where the machine is fast at it, else f32"
+    engine: Literal["auto", "torch", "openvino"] = Field(
+        default="auto",
+        description="what runs it; auto: OpenVINO on a CPU where it is installed, else torch",
+    )
+    precision: Literal["auto", "f32", "bf16", "int8"] = Field(
+        default="auto",
+        description="auto: bf16 where the machine is fast at it, else f32; int8: OpenVINO only",
+    )
+    device: Literal["auto", "cpu", "cuda", "gpu", "npu"] = Field(
+        default="auto",
+        description="auto: an Nvidia GPU, else the CPU; gpu, npu: Intel's, through OpenVINO",
+    )
+    calibration: Path | None = Field(
+        default=None,
+        description="folder of your cameras' pictures and recordings, from which int8 takes its "
+        "ranges; left out: drawn scenes",
     )
     threads: Annotated[Count, Field(ge=1, le=1024)] | None = Field(
         default=None, description="CPU threads; left out: one for each core that smolwatch may use"

@@ -94,7 +94,10 @@ def load_model(config: Config, progress: Progress | None = None) -> VideoModel:
     wanted = config.model
     model = from_name(
         wanted.name,
+        engine=wanted.engine,
         precision=wanted.precision,
+        device=wanted.device,
+        calibration=wanted.calibration,
         num_threads=wanted.threads or default_threads(),
         max_description_tokens=wanted.max_new_tokens,
         progress=progress,

@@ -44,7 +44,7 @@ class Loaded(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class _Wanted:
     """What is to run a model. `auto` where the machine may decide."""
 
     engine: EngineName = "auto"
@@ -78,8 +78,8 @@ def from_name(
     if model_id is None:
         name = "bundled" if name_or_dir == "bundled" else directory.resolve().name
         model_id = f"{name}@{fingerprint(directory)}"
-    wish = Wish(engine, precision, device, calibration)
-    loaded = _load(directory, wish)
+    wanted = _Wanted(engine, precision, device, calibration)
+    loaded = _load(directory, wanted)
     if cache_bytes is None:
         on_gpu = loaded.running.device.startswith("cuda")
         cache_bytes = GPU_CACHE_BYTES if on_gpu else DEFAULT_CACHE_BYTES
@@ -93,36 +93,36 @@ def from_name(
     )
 
 
-def _load(directory: Path, wish: Wish) -> Loaded:
-    """Try what the wish names, or what is fastest here."""
-    if wish.engine not in ("auto", "torch", "openvino"):
-        raise ModelError(f"no engine is named {wish.engine!r}: use auto, torch or openvino")
-    wants_openvino = wish.engine == "openvino" or _needs_openvino(wish)
-    if wish.engine == "torch":
-        return _load_torch(directory, wish)
+def _load(directory: Path, wanted: _Wanted) -> Loaded:
+    """Try what the wanted names, or what is fastest here."""
+    if wanted.engine not in ("auto", "torch", "openvino"):
+        raise ModelError(f"no engine is named {wanted.engine!r}: use auto, torch or openvino")
+    wants_openvino = wanted.engine == "openvino" or _needs_openvino(wanted)
+    if wanted.engine == "torch":
+        return _load_torch(directory, wanted)
     if wants_openvino:
-        return _load_openvino(directory, wish)
-    if find_spec("openvino") is None or choose_device(wish.device).type != "cpu":
-        return _load_torch(directory, wish)
+        return _load_openvino(directory, wanted)
+    if find_spec("openvino") is None or choose_device(wanted.device).type != "cpu":
+        return _load_torch(directory, wanted)
     try:
-        return _load_openvino(directory, wish)
+        return _load_openvino(directory, wanted)
     except ModelError as error:
         structlog.get_logger(__name__).warning(
             "openvino.refused", error=str(error), instead="torch"
         )
-        return _load_torch(directory, wish)
+        return _load_torch(directory, wanted)
 
 
-def _needs_openvino(wish: Wish) -> bool:
-    return wish.precision == "int8" or wish.device.lower() in OPENVINO_DEVICES
+def _needs_openvino(wanted: _Wanted) -> bool:
+    return wanted.precision == "int8" or wanted.device.lower() in OPENVINO_DEVICES
 
 
-def _load_torch(directory: Path, wish: Wish) -> Loaded:
-    if _needs_openvino(wish):
-        what = "precision int8" if wish.precision == "int8" else f"device {wish.device}"
+def _load_torch(directory: Path, wanted: _Wanted) -> Loaded:
+    if _needs_openvino(wanted):
+        what = "precision int8" if wanted.precision == "int8" else f"device {wanted.device}"
         raise ModelError(f"{what} needs engine: openvino; engine: torch does not have it")
-    chosen = choose_device(wish.device)
-    dtype = choose_dtype(wish.precision, chosen)
+    chosen = choose_device(wanted.device)
+    dtype = choose_dtype(wanted.precision, chosen)
     module, tokens = load_checkpoint(directory, dtype, chosen)
     running = Running("torch", "bf16" if dtype == torch.bfloat16 else "f32", str(chosen))
     if chosen.type == "cuda":
@@ -133,7 +133,7 @@ def _load_torch(directory: Path, wish: Wish) -> Loaded:
     return Loaded(TorchEngine(module, tokens.end_id), tokens, running)
 
 
-def _load_openvino(directory: Path, wish: Wish) -> Loaded:
+def _load_openvino(directory: Path, wanted: _Wanted) -> Loaded:
     if find_spec("openvino") is None:
         raise ModelError(
             "engine openvino is not installed: pip install 'smolwatch[openvino]', or set "
@@ -144,9 +144,9 @@ def _load_openvino(directory: Path, wish: Wish) -> Loaded:
 
     engine, tokens, running = load_openvino(
         directory,
-        precision=wish.precision,
-        device=wish.device,
-        calibration=wish.calibration,
+        precision=wanted.precision,
+        device=wanted.device,
+        calibration=wanted.calibration,
         num_threads=torch.get_num_threads(),
         cache=cache_dir(os.environ),
     )

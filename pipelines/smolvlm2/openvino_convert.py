@@ -9,19 +9,20 @@ graphs, for the exam that each load begins with.
 
 from __future__ import annotations
 
+import os
 import resource
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryFile, mkdtemp
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import openvino as ov
 import structlog
 import torch
 
@@ -40,6 +41,8 @@ from pipelines.smolvlm2.openvino_files import (
     publish,
 )
 from pipelines.smolvlm2.openvino_graphs import encoder_graph, head_graph, text_graph
+from pipelines.smolvlm2.openvino_int8 import quantized
+from pipelines.smolvlm2.openvino_quiet import ov
 from pipelines.smolvlm2.packing import pack
 from pipelines.smolvlm2.sample_windows import papers_of, recorded_windows, scene_windows
 from pipelines.smolvlm2.torch_engine import TorchEngine
@@ -63,18 +66,11 @@ def convert(checkpoint: Path, folder: Path, precision: str, frames: Path | None)
     began_s = time.monotonic()
     command = [sys.executable, "-m", __spec__.name, str(checkpoint), str(folder), precision]
     try:
-        done = subprocess.run(  # noqa: S603 - this very module
-            [*command, *([str(frames)] if frames is not None else [])],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=_MOST_S,
-            check=False,
-        )
+        code, complaints = _run([*command, *([str(frames)] if frames is not None else [])])
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ModelError(f"the model could not be converted for OpenVINO: {error}") from error
-    if done.returncode != 0:
-        reason = (done.stderr.strip() or f"signal {-done.returncode}").splitlines()[-1]
+    if code != 0:
+        reason = (complaints.strip() or f"the converter ended with code {code}").splitlines()[-1]
         raise ModelError(f"the model could not be converted for OpenVINO: {reason}")
     log.info(
         "openvino.converted",
@@ -82,6 +78,25 @@ def convert(checkpoint: Path, folder: Path, precision: str, frames: Path | None)
         seconds=round(time.monotonic() - began_s, 1),
         peak_mb=resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss >> 10,
     )
+
+
+def _run(command: list[str]) -> tuple[int, str]:
+    """Run the converter; its exit code and what it complained of. It ends when this process does.
+
+    Its standard input is never written to: it only tells the child that there is a parent.
+    """
+    with (
+        TemporaryFile("w+") as complaints,
+        subprocess.Popen(  # noqa: S603 - this very module
+            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=complaints, text=True
+        ) as child,
+    ):
+        try:
+            code = child.wait(_MOST_S)
+        finally:
+            child.kill()
+        complaints.seek(0)
+        return code, complaints.read()
 
 
 def _remove_stale(cache: Path) -> None:
@@ -151,8 +166,6 @@ def _write_graphs(module: Any, work: Path, precision: str, samples: Sequence[_Sa
     )  # float16 files hold bfloat16's digits and more; int8's scales do not fit
     encoder = encoder_graph(module)
     if samples:
-        from pipelines.smolvlm2.openvino_int8 import quantized  # noqa: PLC0415 - nncf is optional
-
         frames = [frame for sample in samples for frame in sample.frames]
         levels = [{"levels": frame[None].numpy()} for frame in frames]
         encoder = quantized(encoder, levels, len(levels))
@@ -181,6 +194,7 @@ def _text_pass(embeddings: _Floats, image_id: int, sample: _Sample) -> dict[str,
 def _main(checkpoint: str, folder: str, precision: str, frames: str | None = None) -> int:
     target = Path(folder)
     work = Path(mkdtemp(prefix=".work-", dir=target.parent))
+    threading.Thread(target=_end_with_parent, args=(work,), name="parent", daemon=True).start()
     try:
         sizes = _convert_here(
             Path(checkpoint), work, precision, Path(frames) if frames is not None else None
@@ -192,6 +206,13 @@ def _main(checkpoint: str, folder: str, precision: str, frames: str | None = Non
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return 0
+
+
+def _end_with_parent(work: Path) -> None:
+    # Not sys.stdin: its lock, held here, makes the interpreter's own end fatal.
+    os.read(sys.stdin.fileno(), 1)  # gives nothing until the parent is gone
+    shutil.rmtree(work, ignore_errors=True)
+    os._exit(1)
 
 
 if __name__ == "__main__":

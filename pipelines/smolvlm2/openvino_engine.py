@@ -19,12 +19,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import openvino as ov
 import torch
 from torch import Tensor
 
 from pipelines.errors import ModelError
 from pipelines.smolvlm2.openvino_files import EMBEDDINGS, ENCODER, HEAD, HEAD_ROWS, TEXT, Sizes
+from pipelines.smolvlm2.openvino_quiet import ov
 from pipelines.smolvlm2.packing import Pack, pack
 
 _Floats = npt.NDArray[np.float32]

@@ -14,12 +14,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import openvino as ov
 import torch
-from openvino import opset13 as opset
-from openvino._offline_transformations import apply_make_stateful_transformation
 from torch import Tensor, nn
 from transformers.models.llama.modeling_llama import repeat_kv
+
+from pipelines.smolvlm2.openvino_quiet import ov
 
 
 class _Encoder(nn.Module):
@@ -189,6 +188,11 @@ def text_graph(module: Any) -> ov.Model:
     names = ["embeddings", "positions", "mask", "rows", "kept"]
     shapes = inputs + [shape] * (2 * layers)
     graph = _converted(_Text(module), example, shapes, names + past, ["hidden", *present])
+    from openvino import opset13 as opset  # noqa: PLC0415 - after `openvino_quiet`
+    from openvino._offline_transformations import (  # noqa: PLC0415
+        apply_make_stateful_transformation,
+    )
+
     apply_make_stateful_transformation(graph, dict(zip(past, present, strict=True)))
     # The CPU plugin's fused state wants a first value whose batch is an input's.
     batch = opset.shape_of(graph.input("kept").get_node(), output_type="i64")

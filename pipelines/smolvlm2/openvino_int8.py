@@ -12,12 +12,13 @@ import logging
 from collections.abc import Iterable
 from typing import Any
 
-import nncf
-import openvino as ov
+from pipelines.smolvlm2.openvino_quiet import ov
 
 
 def quantized(graph: ov.Model, samples: Iterable[dict[str, Any]], count: int) -> ov.Model:
     """The graph in int8, calibrated on inputs of that graph."""
+    import nncf  # noqa: PLC0415 - optional, and after `openvino_quiet`
+
     nncf.set_log_level(logging.ERROR)
     result: ov.Model = nncf.quantize(
         graph,
