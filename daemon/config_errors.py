@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from daemon.config_renamed import new_name
 from pipelines.errors import SmolwatchError
 
 KeyPath = tuple[str | int, ...]
@@ -51,7 +52,11 @@ def explain(details: ErrorDetails, root: type[BaseModel]) -> Problem:
         return Problem(path, str(cause))
     kind = details["type"]
     if kind == "extra_forbidden":
-        return Problem(path, _unknown_key(str(path[-1]), section_keys(root, path[:-1])))
+        known = section_keys(root, path[:-1])
+        renamed = new_name(path)
+        if renamed in known:
+            return Problem(path, f"is called {renamed} here")
+        return Problem(path, _unknown_key(str(path[-1]), known))
     field = _field_at(root, path)
     if kind == "missing":
         return Problem(

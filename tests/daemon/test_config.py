@@ -545,7 +545,9 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(values | st.fixed_dictionaries({"cameras": values, "mqtt": values, "rules": values}))
 def test_any_yaml_is_taken_or_told_never_a_crash(tmp_path: Path, content: object) -> None:
     path = tmp_path / "c.yaml"
