@@ -16,18 +16,22 @@ from daemon import __version__
 from daemon.announce import bridge_info, camera_state, first_messages, inventory, known_topics
 from daemon.ask_back import answer_content, asking
 from daemon.config import Config
+from daemon.config_http import HttpConfig
 from daemon.control import ControlServer
 from daemon.desk import Desk, Services
 from daemon.desk_services import Photographer, contents, reader
 from daemon.digest_desk import DigestDesk, answers_of
 from daemon.digest_wishes import digest_desk
 from daemon.eventlog import EventLog
+from daemon.figures import Sources
+from daemon.front import HTTP_BOUND_S, Front
 from daemon.highlights import answers_of as highlight_answers
 from daemon.highlights import keeping
 from daemon.letters import letter_answers
 from daemon.lookout import Lookout
 from daemon.media import MediaWriter
 from daemon.media_wishes import media_writer, recordings_for, wishes_of
+from daemon.metered import MeteredSink
 from daemon.model_loader import ModelLoader
 from daemon.mqtt import payloads
 from daemon.mqtt.discovery import Site
@@ -98,6 +102,7 @@ class App:
     digests: DigestDesk | None
     desk: Desk | None
     loader: ModelLoader | None
+    front: Front
 
     def run(self, watchdog: Watchdog, notifier: Notifier) -> int:
         """Start the threads, report until `workers.ended` is set, stop them; the exit code.
@@ -117,7 +122,7 @@ class App:
             self.requests.expire()  # a model that is stuck cannot say so itself
             if self.lookout is not None:
                 self.lookout.look()
-            watchdog.check(self._heartbeats(), self.clock.monotonic_s())
+            watchdog.check(self.front.pulse.note(self._heartbeats()), self.clock.monotonic_s())
         notifier.stopping()
         self._stop(stop, stop_publishing)
         return 1 if self.workers.failed else 0
@@ -132,6 +137,7 @@ class App:
         parts = {
             "store": self.store.keep if self.store else None,
             "control": self.control.run if self.control else None,
+            "http": self.front.http.run if self.front.http else None,
             "digest": self.digests.run if self.digests else None,
             "media": self.media.run if self.media else None,
             "publisher": self.publisher.run if self.publisher else None,
@@ -152,6 +158,8 @@ class App:
         stop_publishing.set()
         if self.publisher is not None:
             left += self.workers.join(PUBLISHER_STOP_S, "publisher")
+        if self.front.http is not None:
+            left += self.workers.join(STORE_STOP_S, "http")
         if self.event_log is not None:
             self.event_log.close()
         self._close_store()
@@ -185,6 +193,8 @@ class App:
             beats.append(Heartbeat("publisher", beat_s, PUBLISHER_BOUND_S))
         if self.desk is not None:
             beats.append(Heartbeat("desk", self.desk.heartbeat_s, DESK_BOUND_S))
+        if self.front.http is not None:
+            beats.append(Heartbeat("http", self.front.http.heartbeat_s, HTTP_BOUND_S))
         return beats
 
 
@@ -197,13 +207,14 @@ def build_app(
     control: Path | None = None,
     *,
     reload: Callable[[], dict[str, object]] | None = None,
+    http: HttpConfig | None = None,
 ) -> App:
     """Join the parts that `config` asks for; nothing runs yet.
 
     `model`: one that is there, or whoever loads it meanwhile. `mqtt` is where the broker is; where
     it, `store` or the socket `control` is None, there is none.
     `reload` reads the configuration again when that is asked for over MQTT, and tells what came of
-    it; it raises `SmolwatchError` where it cannot.
+    it; it raises `SmolwatchError` where it cannot. `http`: where to answer over HTTP.
     Raises `SmolwatchError` for a source address that nothing reads.
     """
     loader = model if isinstance(model, ModelLoader) else None
@@ -237,7 +248,10 @@ def build_app(
     topics = Topics(config.mqtt.base_topic if config.mqtt else "smolwatch")
     outbox = Outbox(clock, store) if mqtt is not None else None
     event_log = EventLog(config.log.events) if config.log.events else None
-    sink = EventSink(clock, topics, event_log, outbox, store)
+    front = Front(http, clock)
+    sink = MeteredSink(
+        EventSink(clock, topics, event_log, outbox, store, front.links), front.meters
+    )
     watches = {name: watch_of(config, name, settings.of(name), zones[name]) for name in cameras}
     media = media_writer(config, sink, recordings, wishes, outbox, clock)
     requests = Requests(
@@ -263,7 +277,6 @@ def build_app(
     tell_state = _state_teller(outbox, topics, selftests)
     switches = Switches(settings, switched, clock, tell_state)
     switches.restore()
-    asked = asking(requests, list(cameras), recordings)
     digests = digest_desk(config, slot, writings, store, outbox, clock)
     seen = {name: (camera.plan(), rings[name], zones[name]) for name, camera in cameras.items()}
     told = {
@@ -272,7 +285,8 @@ def build_app(
         **letter_answers(outbox),
         **answers_of(digests),
         **highlight_answers(store, keeping(config)),
-        "ask": asked,
+        "ask": asking(requests, list(cameras), recordings),
+        **front.answers,
     }
     server = ControlServer(control, told) if control is not None else None
     lookout = Lookout(store, captures, scheduler, clock, slot) if store is not None else None
@@ -295,16 +309,20 @@ def build_app(
     desk = _desk(config, topics, settings, services, outbox, clock)
     publisher = None
     if outbox is not None and mqtt is not None:
-        publisher = Publisher(outbox, mqtt, clock, home=home, desk=desk)
+        publisher = Publisher(
+            outbox, mqtt, clock, home=home, desk=desk, measured=front.meters.published.observe
+        )
     watched = Watched(captures, rings, scheduler, inference, slot)
     reporter = Reporter(topics, outbox, publisher, watched, clock)
+    folder = config.media.dir if config.media else None
+    front.show(Sources(watched, settings, requests, publisher, media, store, folder), told)
     if outbox is not None:
         outbox.withdraw(known_topics(config, topics))
         outbox.put_all(first_messages(config, topics, slot, watches, settings, clock))
     return App(
         config, clock, Workers(), sources, captures, scheduler, inference, requests, publisher,
         event_log, reporter, store, lookout, server, media, switches, writings, digests, desk,
-        loader,
+        loader, front,
     )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from daemon import config_checks as checks
 from daemon.config_digest import DigestConfig
 from daemon.config_errors import ConfigError, Problem, explain
+from daemon.config_http import HttpConfig
 from daemon.config_rules import RuleConfig, judged_on, problems_between
 from daemon.config_sections import (
     CameraConfig,
@@ -65,6 +66,11 @@ class Config(Section):
         default=None, description="what happened, on a schedule; left out or `off`: on request only"
     )
     control: ControlConfig = ControlConfig()
+    http: Annotated[HttpConfig | None, BeforeValidator(checks.none_if_off)] = Field(
+        default=HttpConfig(),
+        description="health, metrics, pictures and questions over HTTP; `off` for none",
+        json_schema_extra=checks.off_instead_of_null,
+    )
 
     @property
     def secret_values(self) -> tuple[str, ...]:
@@ -75,6 +81,8 @@ class Config(Section):
             found.append(self.mqtt.plain_password or "")
             key_password = self.mqtt.key_password
             found.append(key_password.get_secret_value() if key_password else "")
+        if self.http is not None:
+            found.append(self.http.plain_token or "")
         return tuple(filter(None, found))
 
     def rules_for(self, camera: str) -> tuple[Rule, ...]:

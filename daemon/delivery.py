@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import statistics
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple, Protocol
 
 import structlog
@@ -86,7 +86,10 @@ class Delivery:
         clock: Clock,
         home: HomeAssistant | None = None,
         desk: Counter | None = None,
+        *,
+        measured: Callable[[float], object] = lambda _: None,
     ) -> None:
+        """`measured` is given the seconds from put to acknowledged, of each message."""
         self.published = self.refused = 0
         self._outbox = outbox
         self._options = options
@@ -103,6 +106,7 @@ class Delivery:
         self._poison = Poison()
         self._never_first: set[object] = set()  # keys of what ends links and is not in the outbox
         self._refused_topics: set[str] = set()
+        self._measured = measured
         self._publish_ms: deque[float] = deque(maxlen=_MEASURED)
 
     @property
@@ -241,7 +245,9 @@ class Delivery:
         if sent.queued_id is None:
             return []
         self.published += 1
-        self._publish_ms.append((self._clock.monotonic_s() - sent.put_s) * 1000)
+        took_s = self._clock.monotonic_s() - sent.put_s
+        self._publish_ms.append(took_s * 1000)
+        self._measured(took_s)
         return [sent.queued_id]
 
     def _refuse(self, sent: _Sent, why: Refusal) -> None:

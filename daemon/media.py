@@ -96,6 +96,11 @@ class MediaWriter:
             self._noted.append((event, wish))
             self._news.set()
 
+    def figures(self) -> dict[str, int]:
+        """`counts`, what was deleted to make room, and what waits. From any thread."""
+        waiting = len(self._noted) + len(self._jobs)
+        return {**self.counts, "deleted": self._files.deleted, "waiting": waiting}
+
     def run(self, stop: threading.Event) -> None:
         """Write until `stop`; then what is still waiting is made of what there is."""
         while not stop.is_set():

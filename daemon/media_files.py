@@ -23,6 +23,11 @@ LEAVE_BYTES: Final = 4 * RESERVE_BYTES  # for descriptions, and then for alerts
 _OURS = re.compile(r"[a-z0-9_]+-[0-9A-Z]{26}\.(jpg|mp4)(\.part)?")
 
 
+def is_ours(name: str) -> bool:
+    """Whether it is the name of a snapshot or clip that is whole."""
+    return _OURS.fullmatch(name) is not None and not name.endswith(".part")
+
+
 class MediaFiles:
     """A folder of at most `max_bytes`, in which nothing grows older than `max_age_s`.
 

@@ -6,6 +6,7 @@ Knows no message: what goes over a link is `daemon.delivery`'s. This is the thre
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 import structlog
 from paho.mqtt.enums import MQTTProtocolVersion
@@ -47,12 +48,14 @@ class Publisher:
         retry: Retry | None = None,
         home: HomeAssistant | None = None,
         desk: Counter | None = None,
+        *,
+        measured: Callable[[float], object] = lambda _: None,
     ) -> None:
         self._outbox = outbox
         self._options = options
         self._clock = clock
         self._retry = retry or Retry()
-        self._delivery = Delivery(outbox, options, clock, home, desk)
+        self._delivery = Delivery(outbox, options, clock, home, desk, measured=measured)
         self._topics = Topics(options.base_topic)
         self._tls = options.tls.context() if options.tls else None
         self._protocol = MQTT5 if options.protocol == "auto" else MQTT311

@@ -20,6 +20,10 @@ from daemon.store_queries import why
 Json = dict[str, Any]
 
 
+class NotRemembered(ControlError):
+    """There is no store, or it cannot be read."""
+
+
 def answers(
     store: Store | None,
     rules: Mapping[str, Collection[str]],
@@ -44,11 +48,11 @@ def _guarded(
     store: Store | None, answer: Callable[[Store, Json], Iterator[Json]], request: Json
 ) -> Iterator[Json]:
     if store is None:
-        raise ControlError("nothing is remembered: name a file in store.path, and restart")
+        raise NotRemembered("nothing is remembered: name a file in store.path, and restart")
     try:
         yield from answer(store, request)
     except sqlite3.Error as error:
-        raise ControlError(f"{store.path}: the store cannot be read ({error})") from error
+        raise NotRemembered(f"{store.path}: the store cannot be read ({error})") from error
 
 
 def _why(store: Store, rules: Mapping[str, Collection[str]], request: Json) -> Iterator[Json]:
@@ -93,6 +97,7 @@ def _filter(request: Json) -> EventFilter:
         since=float(request.get("since") or 0.0),
         until=None if until is None else float(until),
         after=int(request.get("after") or 0),
+        before=None if request.get("before") is None else int(request["before"]),
         limit=int(request.get("limit") or 100),
     )
 

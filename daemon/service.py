@@ -51,7 +51,15 @@ def serve(config: Config, env: Mapping[str, str], host_name: str) -> int:
             structlog.get_logger(__name__).info(
                 "control.none", hint="name a socket in control.path, and commands can ask"
             )
-        app = build_app(config, ModelLoader(wish_of(config), clock), mqtt, clock, store, control)
+        app = build_app(
+            config,
+            ModelLoader(wish_of(config), clock),
+            mqtt,
+            clock,
+            store,
+            control,
+            http=config.http,
+        )
         _end_on_signals(app)
         watchdog = Watchdog(notifier, watchdog_interval_s(env, os.getpid()))
         return app.run(watchdog, notifier)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import partial
 
 from daemon.eventlog import EventLog
+from daemon.media_links import MediaLinks
 from daemon.mqtt.payloads import event_content, event_messages
 from daemon.mqtt.topics import Topics
 from daemon.outbox import Outbox
@@ -30,12 +31,15 @@ class EventSink:
         log: EventLog | None,
         outbox: Outbox | None,
         store: Store | None = None,
+        links: MediaLinks | None = None,
     ) -> None:
+        """`links`: as what pictures are told over MQTT; None: by their names in the folder."""
         self._clock = clock
         self._topics = topics
         self._log = log
         self._outbox = outbox
         self._store = store
+        self._links = links or MediaLinks(None, None)
 
     def publish(self, outcome: Outcome) -> None:
         """Tell everyone. What is told and what is known of it are written down as one."""
@@ -44,7 +48,7 @@ class EventSink:
         messages = [
             message
             for event, content in zip(outcome.events, contents, strict=True)
-            for message in event_messages(self._topics, event, content)
+            for message in event_messages(self._topics, event, self._links.as_urls(content))
         ]
         if self._outbox is not None and messages:
             store = self._store

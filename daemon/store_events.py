@@ -39,6 +39,7 @@ class EventFilter:
     since: float = 0.0  # Unix seconds; of incidents that end, or still go on, after it
     until: float | None = None
     after: int = 0  # only events that were stored after this one
+    before: int | None = None  # only events that were stored before this one
     limit: int = 100  # the newest ones
 
 
@@ -89,6 +90,8 @@ def _events_query(wanted: EventFilter) -> tuple[str, Json]:
     if wanted.severity is not None:
         worse = _this_or_worse(wanted.severity)
         conditions.append(f"json_extract(e.content, '$.severity') IN ({worse})")
+    if wanted.before is not None:
+        conditions.append("e.id < :before")
     if wanted.since > 0:
         conditions.append("e.at >= :since")
     if wanted.until is not None:
@@ -100,7 +103,7 @@ def _events_query(wanted: EventFilter) -> tuple[str, Json]:
 def _asked(wanted: EventFilter) -> Json:
     return {
         "camera": wanted.camera, "rule": wanted.rule, "since": wanted.since, "until": wanted.until,
-        "after": wanted.after, "limit": min(wanted.limit, EVENTS_LIMIT),
+        "after": wanted.after, "before": wanted.before, "limit": min(wanted.limit, EVENTS_LIMIT),
     }  # fmt: skip
 
 

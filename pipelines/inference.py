@@ -21,6 +21,7 @@ from pipelines.errors import InferenceError, RequestRefused
 from pipelines.requests import Requests
 from pipelines.ring import FrameRing
 from pipelines.rules import Rule, RuleBook
+from pipelines.rules.incident import Incident
 from pipelines.together import Looking, Story, tell_together
 from pipelines.types import Event, Look, Observation, Outcome, Timings, VideoModel, Window
 from pipelines.windows import WindowScheduler
@@ -170,6 +171,10 @@ class InferenceWorker:
     def events(self) -> int:
         """Events published since the start."""
         return self._events
+
+    def open_incidents(self, camera: str) -> Mapping[str, Incident]:
+        """Rule name -> its incident, of the camera's rules that are on. From any thread."""
+        return self._watches[camera].book.open_incidents
 
     def latencies_ms(self, camera: str) -> tuple[float, ...]:
         """Newest frame captured -> answers made, of the camera's last windows."""

@@ -182,6 +182,12 @@ class Requests:
             after = f"{asked.request.camera}: no answer within {asked.request.patience_s:g} s"
             self._end(asked, "expired", f"{after}: {standing}; give it longer, or ask again later")
 
+    @property
+    def num_waiting(self) -> int:
+        """How many wait, or are being answered."""
+        with self._lock:
+            return len(self._all())
+
     def standing(self, future: Future[Answer]) -> str:
         """What the request of `future` waits for, in words; empty when it waits no more."""
         with self._lock:
@@ -203,7 +209,7 @@ class Requests:
             there = ", ".join(self._cameras)
             raise RequestRefused(f"there is no camera '{request.camera}'. There are: {there}")
         if request.question is not None:
-            _check_question(request.question)
+            check_question(request.question)
         if request.last_s is not None and not request.last_s > 0:
             raise RequestRefused(f"the last {request.last_s:g} s hold nothing: ask for more")
         trouble = outlook.trouble()
@@ -269,7 +275,8 @@ def is_yes_or_no(question: str, text: str) -> bool:
     return bool(_ASKS_YES_OR_NO.match(question.strip()) or _SAYS_YES_OR_NO.match(text.strip()))
 
 
-def _check_question(question: str) -> None:
+def check_question(question: str) -> None:
+    """Raise `RequestRefused` for a text that is no question."""
     if not question.strip():
         raise RequestRefused("the question is empty: write one, such as 'Is the gate open?'")
     if len(question) > LONGEST_QUESTION:

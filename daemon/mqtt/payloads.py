@@ -189,7 +189,9 @@ def event_content(event: Event, total_ms: float) -> Json:
     return told
 
 
-def event_messages(topics: Topics, event: Event, content: Json) -> tuple[Message, ...]:
+def event_messages(
+    topics: Topics, event: Event, content: Mapping[str, object]
+) -> tuple[Message, ...]:
     """All that one event has to tell: itself, its rule's state, its words, in that order.
 
     `content` is `event_content(event, ...)`, made once for log and broker alike.

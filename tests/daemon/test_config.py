@@ -448,7 +448,7 @@ def test_keys_given_twice(tmp_path: Path) -> None:
          "500m, 2.2b, or a directory such as ./600m. Did you mean 500m?")),
         ("model: {name: HuggingFaceTB/SmolVLM2-500M-Video-Instruct}",
          "4: model.name: found a name on the model hub; expected the short one"),
-        ("http: {listen: x}", "4: http: unknown key. Known here: model, mqtt, cameras, rules, log"),
+        ("web: {listen: x}", "4: web: unknown key. Known here: model, mqtt, cameras, rules, log"),
         ("log: {level: loud}", "4: log.level: found 'loud'; expected 'debug', 'info'"),
         ("mqtt: {}", "4: mqtt.broker: missing; expected host, host:port, or `embedded`"),
         ("mqtt: {broker: 10.0.0.2}", "4: mqtt.tls: say whether the link"),
