@@ -136,7 +136,7 @@ def _checkpoint(wanted: Wanted, stack: contextlib.ExitStack) -> Path:
 
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="smolwatch-bench-")))
     # The largest one as bfloat16, to spare 4.5 GB of disk: what runs is loaded as asked for.
-    dtype = torch.bfloat16 if wanted.model == "2.2b" else torch.float32
+    dtype = torch.bfloat16 if wanted.model.endswith("2.2b") else torch.float32
     return write_random_checkpoint(folder / wanted.model, wanted.model, dtype=dtype)
 
 

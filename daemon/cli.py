@@ -142,13 +142,15 @@ def demo(
 @app.command()
 def describe(
     video: Annotated[
-        str, typer.Argument(help="a video file, a camera's address, or its name with -c")
+        str,
+        typer.Argument(help="a video file or picture, a camera's address, or its name with -c"),
     ],
     model: Annotated[
-        str | None, typer.Option(help="bundled, 256m, 500m, 2.2b or a directory")
+        str | None, typer.Option(help="bundled, 256m, 500m, 2.2b, smolvlm-256m... or a directory")
     ] = None,
     ask: Annotated[
-        list[str] | None, typer.Option(help="a yes/no question; may be repeated")
+        list[str] | None,
+        typer.Option(help="a yes/no question, or any about a picture; may be repeated"),
     ] = None,
     config: Annotated[
         Path | None,
@@ -160,11 +162,12 @@ def describe(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="one line of JSON")] = False,
 ) -> None:
-    """Say what happens in a video, and answer questions about it."""
+    """Say what happens in a video, or is in a picture, and answer questions about it."""
     from daemon import describe as looking
     from daemon import logs
     from pipelines.clock import SystemClock
     from pipelines.footage import Manner
+    from pipelines.picture_file import read_picture
     from pipelines.smolvlm2.loading import from_name
     from pipelines.sources import SourceUrl
     from pipelines.zones import plain_question
@@ -178,10 +181,15 @@ def describe(
     name = model or (loaded.model.name if loaded is not None else "bundled")
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
+        picture = read_picture(url)
         seeing = from_name(name, num_threads=loaded.model.threads if loaded else None)
         seeing.learn(loaded.examples if loaded else ())
         look = looking.describe_whole if summary else looking.describe
-        told = look(seeing, url, questions, SystemClock(), _progress_bar, manner)
+        told = (
+            looking.describe_picture(seeing, picture, questions)
+            if picture is not None
+            else look(seeing, url, questions, SystemClock(), _progress_bar, manner)
+        )
     except SmolwatchError as error:
         _fail(error, 1)
     if name == "bundled":

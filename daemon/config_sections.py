@@ -82,7 +82,8 @@ class ModelConfig(Section):
 
     name: Annotated[str, AfterValidator(checks.model_name)] = Field(
         default="bundled",
-        description="bundled, 256m, 500m, 2.2b, or the directory of a model in that format",
+        description="bundled, 256m, 500m, 2.2b, or the directory of a model in that format; "
+        "smolvlm-256m, smolvlm-500m and smolvlm-2.2b are the first SmolVLM, for single pictures",
     )
     engine: Literal["auto", "torch", "openvino"] = Field(
         default="auto",

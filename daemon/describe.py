@@ -26,11 +26,13 @@ from pipelines.footage import (
     read_spans,
 )
 from pipelines.mask import Mask
+from pipelines.requests import is_yes_or_no
 from pipelines.rules import Rule
 from pipelines.smolvlm2.model import SmolVLM2
-from pipelines.smolvlm2.prompt import DESCRIBE_PROMPT
+from pipelines.smolvlm2.prompt import DESCRIBE_PROMPT, PICTURE_PROMPT
 from pipelines.sources import SourceUrl
 from pipelines.summary import Note, Summary, merge, summarize
+from pipelines.types import Image, Observation
 
 YES: Final = 0.5
 
@@ -59,6 +61,21 @@ def describe(
     if total_s <= ONE_SPAN_S:
         return next(_look(model, span, questions) for span in found)
     return [_timed_look(model, span, questions) for span in progress(found, len(spans))]
+
+
+def describe_picture(model: SmolVLM2, image: Image, questions: Sequence[str]) -> Described:
+    """`{"description", "answers"}` of one picture, uint8 RGB [H, W, 3].
+
+    Questions that are not for yes or no are answered in words, under `words`, by a model that
+    writes. Raises `InferenceError`.
+    """
+    in_words = [q for q in questions if model.writes and not is_yes_or_no(q, "")]
+    asked = [question for question in questions if question not in in_words]
+    prompt = PICTURE_PROMPT if model.writes else DESCRIBE_PROMPT
+    told = _told(model.observe_picture(image, asked, prompt))
+    if in_words:
+        told["words"] = {q: model.observe_picture(image, (), q).description for q in in_words}
+    return told
 
 
 def describe_whole(
@@ -144,6 +161,9 @@ def _timed_look(model: SmolVLM2, span: Span, questions: Sequence[str]) -> Descri
 
 
 def _look(model: SmolVLM2, span: Span, questions: Sequence[str]) -> Described:
-    seen = model.observe_images(span.images, span.times_s, questions, DESCRIBE_PROMPT)
+    return _told(model.observe_images(span.images, span.times_s, questions, DESCRIBE_PROMPT))
+
+
+def _told(seen: Observation) -> Described:
     answers = {question: round(p_yes, 4) for question, p_yes in seen.answers.items()}
     return {"description": seen.description, "answers": answers}

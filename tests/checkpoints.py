@@ -18,8 +18,11 @@ from pipelines.smolvlm2.random_weights import (
 )
 
 
-def write_tiny_checkpoint(directory: Path, seed: int = 0) -> Path:
-    """Write a two-layer model: 64-pixel frames, 16 tokens a frame, half a megabyte."""
+def write_tiny_checkpoint(directory: Path, seed: int = 0, model_type: str = "smolvlm") -> Path:
+    """Write a two-layer model: 64-pixel frames, 16 tokens a frame, half a megabyte.
+
+    `model_type`: `idefics3` for one of the first SmolVLM.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     vocab_size = 512
     ids = {token: number for number, token in enumerate(FULL_SIZE_IDS)}
@@ -44,6 +47,7 @@ def write_tiny_checkpoint(directory: Path, seed: int = 0) -> Path:
         scale_factor=2,
         vocab_size=vocab_size,
         image_id=ids["<image>"],
+        model_type=model_type,
     )
     # Ten times the usual deviation: with the usual one all logits are so close to each other that
     # rounding could choose the likeliest token, and frames would hardly show in them.

@@ -8,28 +8,36 @@ read, as far as names and headers can tell.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
-from transformers import AutoConfig, SmolVLMForConditionalGeneration
+from transformers import (
+    AutoConfig,
+    Idefics3ForConditionalGeneration,
+    SmolVLMForConditionalGeneration,
+)
 from transformers.utils import logging as transformers_logging
 
 from pipelines.errors import ModelError, ModelUnavailable
 from pipelines.smolvlm2.files import check_files, read_json
 from pipelines.smolvlm2.tokens import Tokens
 
+MODULES: Mapping[str, Any] = MappingProxyType(  # by config.json's model_type: same parts and names
+    {"smolvlm": SmolVLMForConditionalGeneration, "idefics3": Idefics3ForConditionalGeneration}
+)
 MAPPED_BYTES = 64 << 20  # of a weights file at once
 
 
 def load_checkpoint(
     directory: Path, dtype: torch.dtype, device: torch.device
 ) -> tuple[Any, Tokens]:
-    """Read a `SmolVLMForConditionalGeneration` in eval mode, and its tokenizer.
+    """Read the module of `MODULES` that it is for, in eval mode, and its tokenizer.
 
     Weights are in memory once, as `dtype`.
 
@@ -37,17 +45,22 @@ def load_checkpoint(
     """
     weights_files = check_files(directory)
     config = read_json(directory / "config.json")
-    if config.get("model_type") != "smolvlm":
+    if config.get("model_type") not in MODULES:
         raise ModelError(
-            f"{directory}/config.json is for a {config.get('model_type')!r} model; "
-            "smolwatch runs SmolVLM2, whose model_type is 'smolvlm'"
+            f"{directory}/config.json is for a {config.get('model_type')!r} model; smolwatch runs "
+            "SmolVLM2, whose model_type is 'smolvlm', and the first SmolVLM, whose is 'idefics3'"
         )
     tokens = Tokens.from_file(directory / "tokenizer.json")
     for path in weights_files:
         _check_header(path)
-    module = _load_weights(directory, weights_files, dtype, device)
+    module = _load_weights(MODULES[config["model_type"]], directory, weights_files, dtype, device)
     _check_fit(directory, module, tokens)
     return module, tokens
+
+
+def knows_time(directory: Path) -> bool:
+    """Whether it was tuned on frames with their times; the first SmolVLM was on pictures alone."""
+    return read_json(directory / "config.json").get("model_type") == "smolvlm"
 
 
 def _check_header(path: Path) -> None:
@@ -63,12 +76,16 @@ def _check_header(path: Path) -> None:
 
 
 def _load_weights(
-    directory: Path, weights_files: Sequence[Path], dtype: torch.dtype, device: torch.device
+    kind: Any,
+    directory: Path,
+    weights_files: Sequence[Path],
+    dtype: torch.dtype,
+    device: torch.device,
 ) -> Any:
     """Build the modules around the weights. Raises `ModelError`."""
     try:
         with _no_progress_bar():
-            loaded: Any = SmolVLMForConditionalGeneration.from_pretrained(
+            loaded: Any = kind.from_pretrained(
                 None,
                 config=AutoConfig.from_pretrained(directory, trust_remote_code=False),
                 state_dict=_read_weights(weights_files, dtype),

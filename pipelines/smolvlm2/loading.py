@@ -18,7 +18,7 @@ from pipelines.errors import ModelError
 from pipelines.smolvlm2.batch_protocol import BatchEngine
 from pipelines.smolvlm2.cache import EncoderCache
 from pipelines.smolvlm2.cache_dir import cache_dir
-from pipelines.smolvlm2.checkpoint import load_checkpoint
+from pipelines.smolvlm2.checkpoint import knows_time, load_checkpoint
 from pipelines.smolvlm2.cpu_engine import CpuEngine
 from pipelines.smolvlm2.cuda_engine import CudaEngine
 from pipelines.smolvlm2.device import OPENVINO_DEVICES, Precision, choose_device, choose_dtype
@@ -26,6 +26,7 @@ from pipelines.smolvlm2.engine_protocol import Engine, Running
 from pipelines.smolvlm2.files import fingerprint
 from pipelines.smolvlm2.model import DEFAULT_DESCRIPTION_TOKENS, SmolVLM2
 from pipelines.smolvlm2.presets import Progress, find_checkpoint
+from pipelines.smolvlm2.tiles import Tiling
 from pipelines.smolvlm2.tokens import Tokens
 from pipelines.smolvlm2.torch_engine import TorchEngine
 
@@ -90,6 +91,8 @@ def from_name(
         running=loaded.running,
         cache=EncoderCache(cache_bytes),
         max_description_tokens=max_description_tokens,
+        tiling=Tiling.of_checkpoint(directory, loaded.engine.frame_size_px),
+        of_time=knows_time(directory),
     )
 
 

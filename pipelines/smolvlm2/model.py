@@ -7,6 +7,7 @@ those that are to be described. Where one fails, the others do not.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,8 +26,9 @@ from pipelines.smolvlm2.engine_protocol import Engine, Prefix, Running
 from pipelines.smolvlm2.preprocess import check_picture
 from pipelines.smolvlm2.prompt import text_prompt
 from pipelines.smolvlm2.sizes import PROMPT_STEP, round_up
+from pipelines.smolvlm2.tiles import Tiling
 from pipelines.smolvlm2.tokens import Tokens
-from pipelines.smolvlm2.wording import Wording
+from pipelines.smolvlm2.wording import Grid, Wording
 from pipelines.types import Frame, FrameKey, Image, Look, Observation, Timings, Window
 
 DEFAULT_DESCRIPTION_TOKENS = 48
@@ -51,6 +53,7 @@ class _Worded:
     suffixes: tuple[tuple[int, ...], ...]
     describe: tuple[int, ...]  # empty: no words
     room: int
+    grid: Grid | None = None  # of a picture that is looked at by itself
 
 
 class SmolVLM2:
@@ -66,15 +69,22 @@ class SmolVLM2:
         max_description_tokens: int = DEFAULT_DESCRIPTION_TOKENS,
         clock: Clock | None = None,
         running: Running | None = None,
+        tiling: Tiling | None = None,
+        of_time: bool = True,
     ) -> None:
-        """Take the parts; `max_description_tokens` bounds the length of a description."""
+        """Take the parts; `max_description_tokens` bounds the length of a description.
+
+        `tiling`: how single pictures are cut; None: they are one frame each. `of_time`: see
+        `Wording`.
+        """
         self.cache = cache
         self.running = running  # for whoever tells it: the model itself does not look at it
         self._engine: BatchEngine[Any] = (
             engine if isinstance(engine, BatchEngine) else OneAtATime(engine)
         )
         self._tokens = tokens
-        self._wording = Wording(tokens, engine.tokens_per_frame)
+        self._wording = Wording(tokens, engine.tokens_per_frame, of_time=of_time)
+        self._tiling = tiling
         self._model_id = model_id
         self._max_description_tokens = max_description_tokens
         self._clock = clock or SystemClock()
@@ -203,7 +213,35 @@ class SmolVLM2:
         window = Window("images", batch, frames, start_s, end_s, "request", end_s)
         return self.observe(window, questions, prompt)
 
-    def _word(self, place: int, look: Look) -> _Worded:
+    def observe_picture(
+        self, image: Image, questions: Sequence[str], prompt: str | None
+    ) -> Observation:
+        """`observe` for a picture by itself: uint8 RGB [H, W, 3] of any size.
+
+        Cut into tiles where the model was tuned on them, so that small things can be read: up to
+        17 times the work of a frame. Raises `InferenceError`.
+        """
+        if self._tiling is None:
+            return self.observe_images([image], [0.0], questions, prompt)
+        try:
+            tiled = self._tiling.cut(image)
+            # By its pixels: a second question about the same picture costs neither encoding nor
+            # prefill.
+            name = hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()
+            frames = tuple(
+                Frame("picture", 0, number, 0.0, 0.0, tile, 0.0, view=name)
+                for number, tile in enumerate(tiled.images)
+            )
+            window = Window("picture", 0, frames, 0.0, 0.0, "request", 0.0)
+            look = Look(window, tuple(dict.fromkeys(questions)), prompt)
+            [seen] = self._run([self._word(0, look, (tiled.rows, tiled.columns))])
+        except ValueError as error:
+            raise InferenceError(f"the picture could not be looked at: {error}") from error
+        if isinstance(seen, InferenceError):
+            raise seen
+        return seen
+
+    def _word(self, place: int, look: Look, grid: Grid | None = None) -> _Worded:
         """Put a look into ids. Raises `ValueError` for what cannot be asked or is no picture."""
         for frame in look.window.frames:
             check_picture(frame.image)
@@ -211,8 +249,9 @@ class SmolVLM2:
         name = split_question(look.questions[0])[1] if look.questions else None
         examples = self._known(name) if name is not None else None
         frames = (*(examples.frames if examples is not None else ()), *look.window.frames)
-        suffixes, prompt = tuple(map(self._wording.suffix_ids, asked)), look.prompt
-        describe = self._wording.suffix_ids(prompt) if prompt is not None else ()
+        wording, prompt = self._wording, look.prompt
+        suffixes = tuple(wording.suffix_ids(question, grid) for question in asked)
+        describe = wording.suffix_ids(prompt, grid) if prompt is not None else ()
         words = max(len(describe), DESCRIBE_ROOM) + self._max_description_tokens
         return _Worded(
             look=look,
@@ -221,10 +260,11 @@ class SmolVLM2:
             asked=asked,
             frames=frames,
             keys=tuple(frame.key for frame in frames),
-            ids=self._wording.prefix_ids(look.window, examples),
+            ids=wording.picture_ids(grid) if grid else wording.prefix_ids(look.window, examples),
             suffixes=suffixes,
             describe=describe,
             room=max(sum(map(len, suffixes)), words),
+            grid=grid,
         )
 
     def _known(self, name: str) -> Examples:
@@ -292,7 +332,9 @@ class SmolVLM2:
                     frames_encoded=num_encoded,
                 ),
                 model_id=self._model_id,
-                prompt_sha256=self._wording.sha256(one.asked, one.look.prompt, one.examples),
+                prompt_sha256=self._wording.sha256(
+                    one.asked, one.look.prompt, one.examples, one.grid
+                ),
             )
             results.append(seen)
         return results

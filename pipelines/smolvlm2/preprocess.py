@@ -65,11 +65,11 @@ def make_square(pictures: Tensor, frame_size_px: int) -> Tensor:
     In two steps, as the model's video path goes. On the device where the pictures are.
     """
     height, width = long_edge_size(pictures.shape[-2], pictures.shape[-1], frame_size_px)
-    pictures = _resize(pictures, height, width)
-    return _resize(pictures, frame_size_px, frame_size_px)
+    pictures = resize(pictures, height, width)
+    return resize(pictures, frame_size_px, frame_size_px)
 
 
-def _resize(pictures: Tensor, height_px: int, width_px: int) -> Tensor:
+def resize(pictures: Tensor, height_px: int, width_px: int) -> Tensor:
     """[..., H, W] grey levels to [..., height_px, width_px], rounded after each axis as Pillow."""
     size, device = pictures.shape[-2:], pictures.device
     if size[1] != width_px:

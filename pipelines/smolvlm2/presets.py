@@ -39,6 +39,11 @@ class Preset:
         """As shown in events: the repository's name and the revision's first seven digits."""
         return f"{self.hub_id.split('/')[-1]}@{self.revision[:7]}"
 
+    @property
+    def folder(self) -> str:
+        """What to call a directory that it is copied to."""
+        return self.hub_id.split("/")[-1].lower()
+
 
 PRESETS = MappingProxyType(
     {
@@ -55,6 +60,22 @@ PRESETS = MappingProxyType(
         "2.2b": Preset(
             "HuggingFaceTB/SmolVLM2-2.2B-Instruct",
             "482adb537c021c86670beed01cd58990d01e72e4",
+            frame_edge_px=384,
+        ),
+        # The first SmolVLM: an image model of the Idefics3 architecture, not tuned for time.
+        "smolvlm-256m": Preset(
+            "HuggingFaceTB/SmolVLM-256M-Instruct",
+            "7e3e67edbbed1bf9888184d9df282b700a323964",
+            frame_edge_px=512,
+        ),
+        "smolvlm-500m": Preset(
+            "HuggingFaceTB/SmolVLM-500M-Instruct",
+            "a7da5b986cb59b408707209984f360a5f4ad7e47",
+            frame_edge_px=512,
+        ),
+        "smolvlm-2.2b": Preset(
+            "HuggingFaceTB/SmolVLM-Instruct",
+            "81cd9a775a4d644f2faf4e7becff4559b46b14c7",
             frame_edge_px=384,
         ),
     }
@@ -127,7 +148,7 @@ def _fetch(name: str, preset: Preset, progress: Progress | None) -> Path:
             f"model {name!r} ({preset.hub_id}) is not in the local cache and cannot be fetched "
             f"({type(error).__name__}: {reason}). Where there is a network, run\n"
             f"  hf download {preset.hub_id} --revision {preset.revision} "
-            f"--include '*.json' --include '*.safetensors' --local-dir smolvlm2-{name}\n"
+            f"--include '*.json' --include '*.safetensors' --local-dir {preset.folder}\n"
             f"then copy the directory here and give its path as the model. Without a network, "
             f"'bundled' works at once, but understands the demo scenes only."
         ) from error

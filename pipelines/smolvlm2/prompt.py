@@ -2,7 +2,8 @@
 
 Knows no tensors and no tokenizer: pure strings, those of transformers' SmolVLM processor with its
 default chat template (`transformers/models/smolvlm/processing_smolvlm.py`, Apache-2.0; a test
-holds every character to its constants). SmolVLM2 was tuned on exactly this wording.
+holds every character to its constants). SmolVLM2 was tuned on exactly this wording. Pictures
+without times, cut into tiles or not, are worded as by its Idefics3 processor.
 
 The prompt is cut after the last frame. All questions of a window share what stands before the cut
 (the prefix), each adds its own suffix. The cut lies behind a special token, so tokenizing the two
@@ -22,9 +23,12 @@ FAKE_TOKEN = "<fake_token_around_image>"  # noqa: S105
 GLOBAL_TOKEN = "<global-img>"  # noqa: S105
 START_TOKEN = "<|im_start|>"  # noqa: S105
 END_TOKEN = "<end_of_utterance>"  # noqa: S105
-CONTROL_TOKENS = (IMAGE_TOKEN, FAKE_TOKEN, GLOBAL_TOKEN, START_TOKEN, END_TOKEN, "<|im_end|>")
+NEEDED_TOKENS = (IMAGE_TOKEN, FAKE_TOKEN, START_TOKEN, END_TOKEN, "<|im_end|>")
+# The first SmolVLM 2.2B spells this one out, letter by letter; the others have it.
+CONTROL_TOKENS = (*NEEDED_TOKENS, GLOBAL_TOKEN)
 
 DESCRIBE_PROMPT = "Describe what happens in this video."
+PICTURE_PROMPT = "Describe what is in this picture."
 
 
 def video_prefix(
@@ -46,15 +50,12 @@ def video_prefix(
     """
     if not timestamps_s:
         raise ValueError("a prompt needs at least one frame")
-    for words in says:
-        _plain(words)
     if min(*timestamps_s, duration_s) < 0:
         raise ValueError(f"times start at 0, not {list(timestamps_s)} of {duration_s} s")
     frame_count = num2words(len(timestamps_s))
-    picture = FAKE_TOKEN + GLOBAL_TOKEN + IMAGE_TOKEN * tokens_per_frame + FAKE_TOKEN
-    examples = "".join(f'Example of "{words.strip()}":{picture}\n' for words in says)
+    picture = _picture(tokens_per_frame)
     intro = (
-        f"{START_TOKEN}User: {examples}You are provided the following series of "
+        f"{START_TOKEN}User: {_examples(says, picture)}You are provided the following series of "
         f"{frame_count} frames from a {timedelta(seconds=int(duration_s))} [H:MM:SS] video.\n"
     )
     frames = (f"\nFrame from {int(t // 60):02d}:{int(t % 60):02d}:{picture}" for t in timestamps_s)
@@ -70,6 +71,31 @@ def question_suffix(text: str) -> str:
     return f"\n\n{_plain(text)}{END_TOKEN}\nAssistant:"
 
 
+def pictures_prefix(
+    grids: Sequence[tuple[int, int]], tokens_per_frame: int, says: Sequence[str] = ()
+) -> str:
+    """Give all that stands before the question about pictures, which is a video without times.
+
+    `grids`: rows and columns into which each picture is cut (`tiles.Tiled`), (0, 0) for one that is
+    not. This is how the first SmolVLM was tuned, and how SmolVLM2 is shown single pictures: the
+    wording is that of `transformers/models/idefics3/processing_idefics3.py`, a test holds it to it.
+    `says`: as in `video_prefix`. Raises `ValueError` without pictures.
+    """
+    if not grids:
+        raise ValueError("a prompt needs at least one picture")
+    examples = _examples(says, _picture(tokens_per_frame))
+    pictures = "".join(_cut_picture(*grid, tokens_per_frame) for grid in grids)
+    return f"{START_TOKEN}User:{' ' if examples else ''}{examples}{pictures}"
+
+
+def picture_suffix(text: str) -> str:
+    """Give the question behind pictures and the start of the answer's turn.
+
+    Raises `ValueError` as `question_suffix` does.
+    """
+    return f"{_plain(text)}{END_TOKEN}\nAssistant:"
+
+
 def text_prompt(text: str) -> str:
     """Give the whole prompt of a task without frames, up to the answer.
 
@@ -83,6 +109,28 @@ def without_control_tokens(text: str) -> str:
     for token in CONTROL_TOKENS:
         text = text.replace(token, " ")
     return text
+
+
+def _picture(tokens: int) -> str:
+    return FAKE_TOKEN + GLOBAL_TOKEN + IMAGE_TOKEN * tokens + FAKE_TOKEN
+
+
+def _examples(says: Sequence[str], picture: str) -> str:
+    return "".join(f'Example of "{_plain(words)}":{picture}\n' for words in says)
+
+
+def _cut_picture(rows: int, columns: int, tokens: int) -> str:
+    """Tiles row by row, then the whole picture."""
+    if not rows:
+        return _picture(tokens)
+    lines = (
+        "".join(
+            f"{FAKE_TOKEN}<row_{row}_col_{column}>{IMAGE_TOKEN * tokens}"
+            for column in range(1, columns + 1)
+        )
+        for row in range(1, rows + 1)
+    )
+    return "".join(f"{line}\n" for line in lines) + "\n" + _picture(tokens)
 
 
 def _plain(text: str) -> str:

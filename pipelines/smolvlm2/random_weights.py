@@ -14,7 +14,9 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import AutoConfig, SmolVLMForConditionalGeneration
+from transformers import AutoConfig
+
+from pipelines.smolvlm2.checkpoint import MODULES
 
 # The words that prompts and answers are made of, so that a few merges cover them.
 SENTENCES = [
@@ -34,7 +36,24 @@ FULL_SIZE_IDS = {
     "<fake_token_around_image>": 49189,
     "<image>": 49190,
     "<end_of_utterance>": 49279,
+    **{
+        f"<row_{row + 1}_col_{column + 1}>": 49153 + 6 * row + column
+        for row in range(6)
+        for column in range(6)
+    },
 }
+# The first SmolVLM 2.2B came before the others: marks of tiles are spelt out (the model's blog post
+# of January 2025), its context twice as long (the post of November 2024).
+FIRST_LARGE_VOCAB = 49155
+FIRST_LARGE_IDS = {
+    "<|endoftext|>": 0,
+    "<|im_start|>": 1,
+    "<|im_end|>": 2,
+    "<fake_token_around_image>": 49152,
+    "<image>": 49153,
+    "<end_of_utterance>": 49154,
+}
+FIRST_LARGE_TEXT = {"max_position_embeddings": 16384, "rope_theta": 273768.0}
 FULL_SIZES: dict[str, dict[str, Any]] = {  # where the sizes differ, from the published configs
     "256m": {
         "text": {
@@ -84,14 +103,36 @@ FULL_SIZES: dict[str, dict[str, Any]] = {  # where the sizes differ, from the pu
 def write_random_checkpoint(
     directory: Path, name: str = "256m", seed: int = 0, dtype: torch.dtype = torch.float32
 ) -> Path:
-    """Write a model of a published size, a key of `FULL_SIZES`: `256m` takes 1 GB in float32."""
+    """Write a model of a published size, a name in `presets.PRESETS`.
+
+    `256m` takes 1 GB in float32.
+    """
     directory.mkdir(parents=True, exist_ok=True)
-    write_tokenizer(directory, FULL_SIZE_IDS, FULL_SIZE_VOCAB)
+    size_name = name.removeprefix("smolvlm-")
+    size = FULL_SIZES[size_name]
+    ids, vocab_size, text = FULL_SIZE_IDS, FULL_SIZE_VOCAB, size["text"]
+    if name == "smolvlm-2.2b":
+        ids, vocab_size, text = FIRST_LARGE_IDS, FIRST_LARGE_VOCAB, text | FIRST_LARGE_TEXT
+    write_tokenizer(directory, ids, vocab_size)
     config = checkpoint_config(
-        **FULL_SIZES[name], vocab_size=FULL_SIZE_VOCAB, image_id=FULL_SIZE_IDS["<image>"]
+        **size | {"text": text},
+        vocab_size=vocab_size,
+        image_id=ids["<image>"],
+        model_type="smolvlm" if size_name == name else "idefics3",
     )
+    write_preprocessor_config(directory, size["vision"]["image_size"])
     write_weights(directory, config, seed, deviation=0.05, dtype=dtype)
     return directory
+
+
+def write_preprocessor_config(directory: Path, tile_px: int) -> None:
+    """Write how single pictures are cut: into up to four by four tiles, as the published are."""
+    config = {
+        "do_image_splitting": True,
+        "max_image_size": {"longest_edge": tile_px},
+        "size": {"longest_edge": 4 * tile_px},
+    }
+    (directory / "preprocessor_config.json").write_text(json.dumps(config, indent=2))
 
 
 def checkpoint_config(
@@ -102,12 +143,20 @@ def checkpoint_config(
     scale_factor: int,
     vocab_size: int,
     image_id: int,
+    model_type: str = "smolvlm",
 ) -> dict[str, Any]:
-    """Content of a config.json; `text` and `vision` hold what differs between sizes."""
+    """Content of a config.json; `text` and `vision` hold what differs between sizes.
+
+    `model_type`: `smolvlm` for SmolVLM2, `idefics3` for the first SmolVLM.
+    """
+    kind, vision_type = {
+        "smolvlm": ("SmolVLM", "smolvlm_vision"),
+        "idefics3": ("Idefics3", "idefics3"),
+    }[model_type]
     return {
-        "architectures": ["SmolVLMForConditionalGeneration"],
+        "architectures": [f"{kind}ForConditionalGeneration"],
         "image_token_id": image_id,
-        "model_type": "smolvlm",
+        "model_type": model_type,
         "pad_token_id": 128002,
         "scale_factor": scale_factor,
         "text_config": {
@@ -135,7 +184,7 @@ def checkpoint_config(
         "use_reentrant_checkpointing": False,
         "vision_config": {
             "max_image_size": {"longest_edge": vision["image_size"]},
-            "model_type": "smolvlm_vision",
+            "model_type": vision_type,
             "patch_size": patch_size,
             "size": {"longest_edge": 4 * vision["image_size"]},
             "tie_word_embeddings": False,
@@ -158,7 +207,7 @@ def write_weights(
         json.dumps({"_from_model_config": True, "bos_token_id": 1, "eos_token_id": end_id})
     )
     with torch.device("meta"):
-        module = SmolVLMForConditionalGeneration(AutoConfig.from_pretrained(directory))
+        module = MODULES[config["model_type"]](AutoConfig.from_pretrained(directory))
     random = torch.Generator().manual_seed(seed)
     weights = {}
     for name, tensor in module.state_dict().items():

@@ -11,7 +11,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from pipelines.errors import ModelError
-from pipelines.smolvlm2.prompt import CONTROL_TOKENS, END_TOKEN, IMAGE_TOKEN
+from pipelines.smolvlm2.prompt import END_TOKEN, IMAGE_TOKEN, NEEDED_TOKENS
 
 
 class Tokens:
@@ -22,7 +22,7 @@ class Tokens:
         self._tokenizer = tokenizer
         self.image_id = self._control_id(IMAGE_TOKEN)
         self.end_id = self._control_id(END_TOKEN)
-        for token in CONTROL_TOKENS:
+        for token in NEEDED_TOKENS:
             self._control_id(token)
         self.yes_ids = self._ids_of_word("yes")
         self.no_ids = self._ids_of_word("no")
@@ -52,7 +52,7 @@ class Tokens:
     def _control_id(self, token: str) -> int:
         token_id = self._tokenizer.token_to_id(token)
         if token_id is None:
-            raise ModelError(f"the tokenizer has no {token}: it is not one of SmolVLM2's")
+            raise ModelError(f"the tokenizer has no {token}: it is not one of SmolVLM's")
         return token_id
 
     def _ids_of_word(self, word: str) -> tuple[int, ...]:

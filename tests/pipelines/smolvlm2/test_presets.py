@@ -53,7 +53,9 @@ def cached_snapshot(hub_home: Path, name: str) -> Path:
 
 
 def test_every_preset_is_pinned_to_a_commit():
-    assert set(PRESETS) == {"256m", "500m", "2.2b"}
+    sizes = {"256m", "500m", "2.2b"}
+    assert set(PRESETS) == sizes | {f"smolvlm-{size}" for size in sizes}
+    assert len({preset.revision for preset in PRESETS.values()}) == len(PRESETS)
     for preset in PRESETS.values():
         assert re.fullmatch(r"[0-9a-f]{40}", preset.revision)
 
