@@ -94,9 +94,12 @@ def reference(directory: Path) -> Idefics3ForConditionalGeneration:
     return Idefics3ForConditionalGeneration.from_pretrained(directory, dtype=torch.float32).eval()
 
 
-def test_the_first_smolvlm_answers_about_a_picture_as_transformers_does(first_dir: Path):
+@pytest.mark.parametrize("engine", ["torch", "openvino"])
+def test_the_first_smolvlm_answers_about_a_picture_as_transformers_does(first_dir: Path, engine):
+    if engine == "openvino":
+        pytest.importorskip("openvino")
     image = picture(90, 160)
-    model = from_name(first_dir, precision="f32", device="cpu")
+    model = from_name(first_dir, engine=engine, precision="f32", device="cpu")
     seen = model.observe_picture(image, QUESTIONS, "Read the sign.")
     tokens = Tokens.from_file(first_dir / "tokenizer.json")
     tiled = Tiling(TILE_PX, 4 * TILE_PX).cut(image)
@@ -126,7 +129,7 @@ def test_the_first_smolvlm_answers_about_a_picture_as_transformers_does(first_di
 
 def test_the_first_smolvlm_takes_a_window_as_pictures_in_a_row(first_dir: Path):
     frames = make_frames(3, 64, 64)
-    model = from_name(first_dir, precision="f32", device="cpu")
+    model = from_name(first_dir, engine="torch", precision="f32", device="cpu")
     [p_yes] = model.observe(make_window(frames), QUESTIONS[:1], None).answers.values()
     tokens = Tokens.from_file(first_dir / "tokenizer.json")
     text = pictures_prefix([(0, 0)] * 3, 16) + picture_suffix(QUESTIONS[0])
@@ -140,12 +143,14 @@ def test_the_first_smolvlm_takes_a_window_as_pictures_in_a_row(first_dir: Path):
 
 
 def test_a_checkpoint_that_says_nothing_of_tiles_sees_a_picture_as_one_frame(tiny_dir: Path):
-    seen = from_name(tiny_dir, device="cpu").observe_picture(picture(90, 160), QUESTIONS, None)
+    seen = from_name(tiny_dir, engine="torch", device="cpu").observe_picture(
+        picture(90, 160), QUESTIONS, None
+    )
     assert seen.timings.frames_encoded == 1
 
 
 def test_a_second_question_about_a_picture_costs_no_second_look(first_dir: Path):
-    model = from_name(first_dir, device="cpu")
+    model = from_name(first_dir, engine="torch", device="cpu")
     model.observe_picture(picture(90, 160), QUESTIONS, None)
     seen = model.observe_picture(picture(90, 160), (), "What does it say?")
     assert seen.timings.frames_encoded == 0
@@ -154,7 +159,7 @@ def test_a_second_question_about_a_picture_costs_no_second_look(first_dir: Path)
 
 
 def test_what_is_no_picture_is_said(first_dir: Path):
-    model = from_name(first_dir, device="cpu")
+    model = from_name(first_dir, engine="torch", device="cpu")
     with pytest.raises(InferenceError, match="must be uint8"):
         model.observe_picture(np.zeros((4, 4), np.uint8), QUESTIONS, None)
 
@@ -171,7 +176,7 @@ def test_tiles_of_another_model_are_refused(tmp_path: Path):
 def test_the_256m_sizes_look_at_a_picture_in_tiles(tmp_path: Path, name: str):
     directory = write_random_checkpoint(tmp_path / name, name)
     torch.set_num_threads(2)
-    model = from_name(directory, precision="f32", device="cpu")
+    model = from_name(directory, engine="torch", precision="f32", device="cpu")
     seen = model.observe_picture(picture(720, 1280), QUESTIONS, None)
     assert seen.timings.frames_encoded == 13  # three rows of four, and the whole
     assert all(0 <= p_yes <= 1 for p_yes in seen.answers.values())
