@@ -18,6 +18,9 @@ from pipelines.model_slot import ModelSlot, ModelState
 from pipelines.windows import WindowCounts, WindowScheduler
 
 ALIVE: Final = "alive"  # remembered again and again; its time is when the daemon was last there
+# Only when a window comes to an end, or the next one begins, is it known that others passed: the
+# stretch began when the camera was last looked at.
+_TOLD_LATE: Final = frozenset({"busy", "failed"})
 _WRITE_EVERY_S: Final = 10.0  # while a stretch goes on; what a crash leaves out of its end
 
 
@@ -51,6 +54,7 @@ class Lookout:
         self._model = model
         self._counts = {name: WindowCounts() for name in captures}
         self._stretches: dict[str, _Stretch] = {}
+        self._known: dict[str, float] = {}  # Unix seconds: when a camera's time last had a cause
         self._alive_s = -math.inf
 
     def look(self) -> None:
@@ -87,6 +91,9 @@ class Lookout:
 
     def _note(self, camera: str, found: tuple[str, str], passed: int, now: float) -> None:
         cause, detail = found
+        known = self._known.get(camera, now)
+        if cause != "as before":
+            self._known[camera] = now
         stretch = self._stretches.get(camera)
         if stretch is not None and cause in (stretch.cause, "as before"):
             stretch.windows += passed
@@ -99,7 +106,8 @@ class Lookout:
             if stretch.row is not None:
                 self._store.lengthen(stretch.row, now, stretch.windows)
         if cause not in ("looked", "as before"):
-            row = self._store.span(camera, cause, detail, now, now)
+            started = known if cause in _TOLD_LATE else now
+            row = self._store.span(camera, cause, detail, started, now)
             self._stretches[camera] = _Stretch(cause, detail, row, passed, now)
 
 

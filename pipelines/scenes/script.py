@@ -7,7 +7,7 @@ for, so a live camera can play for ever and its truth can be looked up at any ti
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,6 +42,9 @@ class Script:
 
     `events`: play just these, in this order, then stay still. Left out: random ones for ever.
     `first_pause_s`, `pause_s`: bounds of the still time before the first act and between acts.
+    `mix`: how often a random event is drawn, against the others that are possible just then. What
+    it leaves out counts 1, and 0 if nothing happens in it: so an empty mix is as good as none, but
+    draws other scripts. With still ones in it, some stretches are longer.
     """
 
     def __init__(
@@ -51,10 +54,12 @@ class Script:
         events: Sequence[EventName] | None = None,
         first_pause_s: tuple[float, float] = FIRST_PAUSE_S,
         pause_s: tuple[float, float] = PAUSE_S,
+        mix: Mapping[EventName, float] | None = None,
     ) -> None:
         self.stage = stage
         self._rng = np.random.default_rng([seed, 1])
         self._pause_s = pause_s
+        self._mix = mix
         self._acts: list[tuple[float, Act]] = []
         self._todo: Iterator[EventName] | None = iter(events) if events is not None else None
         self._next_start_s = self._rng.uniform(*first_pause_s)
@@ -99,10 +104,19 @@ class Script:
     def _draw_event(self) -> EventName | None:
         if self._todo is not None:
             return next(self._todo, None)
+        if self._mix is not None:
+            return self._draw_from(self._mix)
         choices = [
             e for e in events_of(self.stage.place) if e not in STILL and possible(e, self._standing)
         ]
         return choices[self._rng.integers(len(choices))]
+
+    def _draw_from(self, mix: Mapping[EventName, float]) -> EventName | None:
+        choices = [e for e in events_of(self.stage.place) if possible(e, self._standing)]
+        weights = np.array([mix.get(e, 0.0 if e in STILL else 1.0) for e in choices])
+        if not weights.any():
+            return None
+        return choices[self._rng.choice(len(choices), p=weights / weights.sum())]
 
     def _first_standing(self, events: Sequence[EventName] | None) -> Standing:
         """What must stand there for the given events to be possible in their order."""

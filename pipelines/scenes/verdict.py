@@ -6,7 +6,7 @@ tests tell a true alert from a false one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -37,6 +37,7 @@ class Verdict:
     def __init__(self, script: Script, plan: WindowPlan) -> None:
         self._script = script
         self._plan = plan
+        self._answers: dict[float, Mapping[str, Answer]] = {}  # each question asks them again
 
     def window(self, end_s: float) -> WindowTruth:
         """The truth of the window whose last frame is at `end_s` of the script."""
@@ -46,7 +47,9 @@ class Verdict:
 
     def answer(self, question: str, end_s: float) -> Answer:
         """What is true of that window; None where its frames cannot tell. Raises `KeyError`."""
-        return self.window(end_s).answers()[question_kind(question)]
+        if end_s not in self._answers:
+            self._answers[end_s] = self.window(end_s).answers()
+        return self._answers[end_s][question_kind(question)]
 
     def stretches(self, question: str, start_s: float, end_s: float) -> list[Stretch]:
         """Where the answer to `question` is yes, for window ends within the given seconds."""

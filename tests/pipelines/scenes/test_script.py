@@ -1,5 +1,6 @@
 """Does a scene camera's script hang together?"""
 
+from collections import Counter
 from itertools import pairwise
 
 import numpy as np
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.errors import SourceError
-from pipelines.scenes.acts import events_of, possible
+from pipelines.scenes.acts import EVENT_NAMES, events_of, possible
 from pipelines.scenes.address import parse_scene
 from pipelines.scenes.script import Script
 from pipelines.scenes.stage import PLACES, Place, random_stage
@@ -95,6 +96,11 @@ def test_verdict_expects_what_was_shown_and_calls_the_rest_false() -> None:
         ("scene://porch?light=dim", "day nor night"),
         ("scene://driveway?events=car_leave,car_leave", "cannot follow"),
         ("scene://driveway?fps=0", "fps=0"),
+        ("scene://porch?mix=party:2", "person_arrive"),
+        ("scene://porch?mix=package_take:often", "package_take=often"),
+        ("scene://porch?mix=package_take", "package_take= must be a number"),
+        ("scene://porch?pause_s=9-7", "ends before it begins"),
+        ("scene://porch?pause_s=long", "pause_s=long"),
     ],
 )
 def test_a_wrong_address_says_what_is_allowed(url: str, says: str) -> None:
@@ -108,3 +114,31 @@ def test_an_address_sets_light_size_and_rate() -> None:
     assert scene.stage.night
     assert (scene.width_px, scene.height_px, scene.fps) == (320, 180, 5.0)
     assert scene.script.happenings(0, 60)[0].start_s == 3.0
+
+
+def test_a_mix_makes_rare_events_frequent_and_leaves_the_others_in() -> None:
+    url = "scene://driveway?seed=3&pause_s=8-9&mix=car_arrive:12,car_leave:12,car_parked:4"
+    script = parse_scene(url).script
+    told = script.happenings(0.0, 3000.0)
+    named = Counter(happening.event for happening in told)
+    assert 0.4 < (named["car_arrive"] + named["car_leave"]) / len(told) < 0.9
+    assert abs(named["car_arrive"] - named["car_leave"]) <= 1
+    assert {"person_cross_left", "dog_cross_right", "package_deliver"} <= named.keys()
+    still = [b.start_s - a.end_s for a, b in pairwise(told)]
+    assert min(still) >= 8.0
+    assert max(still) > 20.0  # while a car was parked, and nothing else
+
+
+def test_a_mix_of_nothing_that_can_happen_is_a_still_scene() -> None:
+    none = ",".join(f"{event}:0" for event in EVENT_NAMES)
+    assert parse_scene(f"scene://porch?mix={none}").script.happenings(0.0, 500.0) == ()
+
+
+def test_scripts_without_a_mix_stay_what_they_were() -> None:
+    """Tests, the demo and the model's card name seeds."""
+    told = parse_scene("scene://driveway?seed=248").script.happenings(0.0, 45.0)
+    assert [(h.event, round(h.start_s, 3)) for h in told] == [
+        ("car_arrive", 4.713),
+        ("dog_cross_right", 17.761),
+        ("person_arrive", 31.372),
+    ]
