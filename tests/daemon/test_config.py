@@ -445,7 +445,8 @@ def test_keys_given_twice(tmp_path: Path) -> None:
         ('rules: {r: {ask: "x\\ny"}}', "4: rules.r.ask: found several lines; expected one"),
         ("rules: {r: {ask: 5}}", "4: rules.r.ask: found 5; expected a text"),
         ("model: {name: 600m}", ("4: model.name: found '600m'; expected one of bundled, 256m, "
-         "500m, 2.2b, smolvlm-256m, smolvlm-500m, smolvlm-2.2b, or a directory such as ./600m. Did you mean 500m?")),
+         "500m, 2.2b, smolvlm-256m, smolvlm-500m, smolvlm-2.2b, or a directory such as ./600m. "
+         "Did you mean 500m?")),
         ("model: {name: HuggingFaceTB/SmolVLM2-500M-Video-Instruct}",
          "4: model.name: found a name on the model hub; expected the short one"),
         ("web: {listen: x}", "4: web: unknown key. Known here: model, mqtt, cameras, rules, log"),
