@@ -11,9 +11,9 @@ import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, model_validator
 from pydantic.json_schema import GenerateJsonSchema
 
 from daemon import config_checks as checks
@@ -72,18 +72,26 @@ class Config(Section):
         json_schema_extra=checks.off_instead_of_null,
     )
 
+    _filled: tuple[str, ...] = ()  # what stood for a `{NAME}`
+
+    @model_validator(mode="after")
+    def _keep_what_was_filled_in(self, info: ValidationInfo) -> Self:
+        if isinstance(info.context, checks.Context):
+            self._filled = tuple(v for v in info.context.secrets.found if "://" not in v)
+        return self
+
     @property
     def secret_values(self) -> tuple[str, ...]:
         """Every password in it, to be masked wherever it might turn up (`daemon.redact`)."""
-        addresses = [camera.source.secret for camera in self.cameras.values()]
-        found = [checks.password_of(address) for address in addresses]
+        found = [word for camera in self.cameras.values() for word in camera.source.passwords]
+        found += self._filled
         if self.mqtt is not None:
             found.append(self.mqtt.plain_password or "")
             key_password = self.mqtt.key_password
             found.append(key_password.get_secret_value() if key_password else "")
         if self.http is not None:
             found.append(self.http.plain_token or "")
-        return tuple(filter(None, found))
+        return tuple(dict.fromkeys(filter(None, found)))
 
     def rules_for(self, camera: str) -> tuple[Rule, ...]:
         """The rules of one camera, in the order of the file."""

@@ -9,7 +9,6 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 from pydantic import ValidationInfo
 
@@ -90,12 +89,6 @@ def source(value: object, info: ValidationInfo) -> SourceUrl:
             f"camera.{guess}"
         )
     return url
-
-
-def password_of(address: str) -> str:
-    """The password in an address, as it is meant; empty if there is none."""
-    user_info = address.partition("://")[2].rpartition("@")[0]
-    return unquote(user_info.partition(":")[2])
 
 
 def filled(value: object, info: ValidationInfo) -> object:

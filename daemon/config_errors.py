@@ -20,7 +20,9 @@ from pipelines.errors import SmolwatchError
 
 KeyPath = tuple[str | int, ...]
 
-_MAY_HOLD_SECRETS = frozenset({"source", "password", "password_file", "broker"})
+_MAY_HOLD_SECRETS = frozenset(
+    {"source", "password", "password_file", "key_password", "broker", "token", "token_file"}
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 from collections.abc import Iterable
+from types import TracebackType
 from typing import TextIO
 
 import structlog
@@ -83,8 +85,31 @@ def setup(
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    _catch_the_rest()
     for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _catch_the_rest() -> None:
+    """What Python itself would print, secrets and all, is logged instead."""
+
+    def died(kind: type[BaseException], error: BaseException, where: TracebackType | None) -> None:
+        told = (kind, error, where)
+        if issubclass(kind, KeyboardInterrupt):
+            sys.__excepthook__(*told)
+        else:
+            structlog.get_logger(__name__).critical("process.failed", exc_info=told)
+
+    def thread_died(args: threading.ExceptHookArgs) -> None:
+        if args.exc_value is not None:
+            died(args.exc_type, args.exc_value, args.exc_traceback)
+
+    def unraisable(args: sys.UnraisableHookArgs) -> None:
+        if args.exc_value is not None:
+            died(args.exc_type, args.exc_value, args.exc_traceback)
+
+    sys.excepthook, threading.excepthook, sys.unraisablehook = died, thread_died, unraisable
+    logging.captureWarnings(capture=True)
 
 
 def _renderer(*, as_json: bool, colors: bool) -> Processor:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from urllib.parse import quote
 
 MASK = "***"
 # Greedy to the token's last @: passwords hold @ and / that nobody escaped.
@@ -16,6 +15,10 @@ _QUERY_SECRET = re.compile(
     r"([?&](?:[a-z_]*pass(?:word|wd)?|pwd|token|secret|api_?key|auth|sig(?:nature)?)=)[^&\s\"'<>]*",
     re.IGNORECASE,
 )
+_IN_PATH = re.compile(r"(?i)([/_](?:password|passwd|pass|pwd)=)[^&_/?#\s\"'<>]+")  # XM cameras
+_HEADER = re.compile(
+    r"(authorization[\"']?\s*[:=]\s*[\"']?(?:basic|bearer|digest)\s+)[^\s\"',]+", re.IGNORECASE
+)
 _SHORTEST_SECRET = 3  # masking every "1" or "ab" of a text would garble it
 
 
@@ -23,7 +26,8 @@ def mask_urls(text: str) -> str:
     """`text` with the user information and telling query values of every address masked."""
     if "://" not in text:
         return text
-    return _QUERY_SECRET.sub(rf"\1{MASK}", _USER_INFO.sub(f"{MASK}@", text))
+    text = _QUERY_SECRET.sub(rf"\1{MASK}", _USER_INFO.sub(f"{MASK}@", text))
+    return _IN_PATH.sub(rf"\1{MASK}", text)
 
 
 class Redactor:
@@ -34,22 +38,15 @@ class Redactor:
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        # As it is, as an address holds it, and as error messages quote it.
-        forms = {
-            form
-            for secret in secrets
-            for form in (secret, quote(secret, safe=""), repr(secret)[1:-1])
-        }
         # Longest first: one secret may be a part of another.
-        self._forms = sorted(
-            (f for f in forms if len(f) >= _SHORTEST_SECRET), key=len, reverse=True
-        )
+        told = sorted((s for s in secrets if len(s) >= _SHORTEST_SECRET), key=len, reverse=True)
+        self._secret = re.compile("|".join(map(_pattern, told))) if told else None
 
     def text(self, text: str) -> str:
         """One text, masked."""
-        for form in self._forms:
-            text = text.replace(form, MASK)
-        return mask_urls(text)
+        if self._secret is not None:
+            text = self._secret.sub(MASK, text)
+        return mask_urls(_HEADER.sub(rf"\1{MASK}", text))
 
     def value(self, value: object) -> object:
         """A log or JSON value, masked at every depth; unknown objects become their text."""
@@ -60,3 +57,23 @@ class Redactor:
         if isinstance(value, Sequence | set | frozenset) and not isinstance(value, str | bytes):
             return [self.value(item) for item in value]
         return self.text(value.decode(errors="replace") if isinstance(value, bytes) else str(value))
+
+
+def _pattern(secret: str) -> str:
+    """As it is, as addresses hold it, and as messages and JSON quote it, however deep."""
+    return "".join(_one(char, first=number == 0) for number, char in enumerate(secret))
+
+
+def _one(char: str, *, first: bool) -> str:
+    encoded = "".join(f"%{byte:02x}" for byte in char.encode())
+    as_bytes = "".join(rf"\\+x{byte:02x}" for byte in char.encode())
+    point = ord(char)
+    forms = [
+        r"\\+" if char == "\\" else ("" if first else r"\\*") + re.escape(char),
+        rf"(?i:{encoded})",
+        rf"\\+(?i:u{point:04x}|x{point:02x})",
+        rf"(?i:{as_bytes})",
+    ]
+    if char == " ":
+        forms.append(r"\+")
+    return f"(?:{'|'.join(forms)})"

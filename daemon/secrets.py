@@ -28,12 +28,21 @@ class SecretError(SmolwatchError):
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """Looks names up in `env` (`os.environ`) and the files it points to."""
+    """Looks names up in `env` (`os.environ`) and the files it points to.
+
+    `found` holds every value that was given out: wherever one turns up again, it is to be masked.
+    """
 
     env: Mapping[str, str] = field(repr=False)
+    found: set[str] = field(default_factory=set, repr=False, compare=False)
 
     def look_up(self, name: str) -> str:
         """The value of `{name}`. Raises `SecretError` that says where it was looked for."""
+        value = self._value_of(name)
+        self.found.add(value)
+        return value
+
+    def _value_of(self, name: str) -> str:
         if folder := self.env.get("CREDENTIALS_DIRECTORY"):
             for path in (Path(folder, name), Path(folder, _CREDENTIAL_PREFIX + name)):
                 if path.exists():

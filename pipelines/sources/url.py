@@ -6,6 +6,7 @@ Knows no source: it is the one place where user names, passwords and tokens are 
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -13,6 +14,7 @@ _MASK = "***"
 _SCHEME = re.compile(r"^([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 _LOCAL_SCHEMES = frozenset({"", "file", "scene", "usb"})  # their queries are settings, not tokens
 _IN_PATH = re.compile(r"(?i)([/_&](?:password|passwd|pass|pwd)=)([^&_/?#]+)")  # XM cameras do that
+_TELLING = re.compile(r"(?i)pass|pwd|token|key|auth|secret|sig")  # names of secret settings
 _SHORTEST_TOKEN = 4  # `channel=1` is no secret, and masking every "1" would garble a message
 
 
@@ -35,16 +37,38 @@ class SourceUrl:
             text = text.replace(word, _MASK)
         return text
 
+    @property
+    def passwords(self) -> frozenset[str]:
+        """What is a secret of the address wherever it turns up, as it is and as headers hold it.
+
+        Of the query only what is called so: `subtype=main` must not mask every "main" of a log.
+        """
+        if self.scheme in _LOCAL_SCHEMES:
+            return frozenset()
+        user, _, password = self._user_info.partition(":")
+        words = {password, unquote(password)} if password else {unquote(user)}
+        if password:  # what `Authorization: Basic` sends
+            words.add(b64encode(f"{unquote(user)}:{unquote(password)}".encode()).decode())
+        words |= {value for name, value in self._query if _TELLING.search(name)}
+        words |= {form for found in self._in_path() for form in (found, unquote(found))}
+        return frozenset(filter(None, words))
+
+    @property
+    def _user_info(self) -> str:
+        return self.secret.partition("://")[2].rpartition("@")[0]
+
+    @property
+    def _query(self) -> list[tuple[str, str]]:
+        return parse_qsl(self.secret.partition("?")[2].partition("#")[0])
+
+    def _in_path(self) -> set[str]:
+        return {found[2] for found in _IN_PATH.finditer(self.secret)}
+
     def _secret_words(self) -> set[str]:
         if self.scheme in _LOCAL_SCHEMES:
             return set()
-        user_info = self.secret.partition("://")[2].rpartition("@")[0]
-        password = user_info.partition(":")[2]
-        query = self.secret.partition("?")[2].partition("#")[0]
-        tokens = {value for _, value in parse_qsl(query) if len(value) >= _SHORTEST_TOKEN}
-        in_path = {found[2] for found in _IN_PATH.finditer(self.secret)}
-        words = {user_info, password, unquote(password)} | tokens | in_path
-        return {word for word in words if word}
+        tokens = {value for _, value in self._query if len(value) >= _SHORTEST_TOKEN}
+        return set(self.passwords) | {self._user_info} | tokens | self._in_path() - {""}
 
     def __str__(self) -> str:
         if self.scheme in _LOCAL_SCHEMES:
