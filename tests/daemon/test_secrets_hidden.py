@@ -173,7 +173,8 @@ class Site:
         (folder / "broker_password").write_text(SECRETS["BROKER"])
         self.env = {
             **os.environ, "CREDENTIALS_DIRECTORY": str(credentials),
-            "WRONG_FILE": str(folder / "wrong"), "TOKEN": SECRETS["TOKEN"], "XM": SECRETS["XM"], "HTTP": SECRETS["HTTP"],
+            "WRONG_FILE": str(folder / "wrong"), "TOKEN": SECRETS["TOKEN"],
+            "XM": SECRETS["XM"], "HTTP": SECRETS["HTTP"],
         }  # fmt: skip
         self.config = folder / "smolwatch.yaml"
 
