@@ -312,10 +312,10 @@ def build_app(
         publisher = Publisher(
             outbox, mqtt, clock, home=home, desk=desk, measured=front.meters.published.observe
         )
-    watched = Watched(captures, rings, scheduler, inference, slot)
+    watched = Watched(captures, rings, scheduler, inference, slot, media)
     reporter = Reporter(topics, outbox, publisher, watched, clock)
     folder = config.media.dir if config.media else None
-    front.show(Sources(watched, settings, requests, publisher, media, store, folder), told)
+    front.show(Sources(watched, settings, requests, publisher, store, folder), told)
     if outbox is not None:
         outbox.withdraw(known_topics(config, topics))
         outbox.put_all(first_messages(config, topics, slot, watches, settings, clock))

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Final
 
 from daemon import __version__
-from daemon.media import MediaWriter
 from daemon.mqtt.records import PublisherHealth
 from daemon.publisher import Publisher
 from daemon.reporter import Watched
@@ -89,7 +88,6 @@ class Sources:
     settings: Settings
     requests: Requests
     publisher: Publisher | None
-    media: MediaWriter | None
     store: Store | None
     media_dir: Path | None
 
@@ -116,7 +114,8 @@ class Gauges:
     def read(self) -> Figures:
         """As of now."""
         parts, now_s = self.there, self._clock.monotonic_s()
-        slot, store = parts.watched.model, parts.store
+        watched, store = parts.watched, parts.store
+        slot = watched.model
         places = {"store": store.path if store else None, "media": parts.media_dir}
         return Figures(
             wall_time=self._clock.wall_time(),
@@ -124,12 +123,12 @@ class Gauges:
             version=__version__,
             model_id=slot.model_id if slot else "",
             model=slot.state if slot else ModelState("ready"),
-            cameras={name: _camera(parts, name, now_s) for name in parts.watched.captures},
-            events=parts.watched.inference.events,
+            cameras={name: _camera(parts, name, now_s) for name in watched.captures},
+            events=watched.inference.events,
             link=parts.publisher.health() if parts.publisher else None,
             requests=dict(parts.requests.counts),
             requests_waiting=parts.requests.num_waiting,
-            media=parts.media.figures() if parts.media else None,
+            media=watched.media.figures() if watched.media else None,
             store_bytes=_size_of(store.path) if store else None,
             store_lost=store.lost if store else 0,
             disks={name: disk for name, path in places.items() if (disk := _disk_of(path))},

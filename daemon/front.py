@@ -50,5 +50,7 @@ class Front:
 
     def show(self, sources: Sources, answers: Mapping[str, Answer]) -> None:
         """From now on these parts' figures, and what they answer. From any thread."""
+        settings = sources.settings
+        self.meters.expect({name: settings.rules(name) for name in settings.cameras})
         self._gauges.sources = sources
         self._services.answers = answers

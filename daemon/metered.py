@@ -6,6 +6,7 @@ Labels are names of the configuration and words of ours, so their number is boun
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
@@ -57,6 +58,14 @@ class Meters:
             ("camera", "rule", "type"),
             registry=self.registry,
         )
+
+    def expect(self, rules: Mapping[str, Sequence[str]]) -> None:
+        """Count from zero what cameras and their rules may tell: a first event is an increase."""
+        for camera, names in rules.items():
+            self.events.labels(camera, "", "describe")
+            for rule in names:
+                for kind in ("rule_match", "rule_update", "rule_clear"):
+                    self.events.labels(camera, rule, kind)
 
     def look(self, seen: Observation) -> None:
         """Measure one look at a camera."""

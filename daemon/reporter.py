@@ -10,6 +10,7 @@ import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from daemon.media import MediaWriter
 from daemon.mqtt import payloads
 from daemon.mqtt.records import BridgeHealth, CameraHealth
 from daemon.mqtt.topics import Topics
@@ -35,6 +36,7 @@ class Watched:
     scheduler: WindowScheduler
     inference: InferenceWorker
     model: ModelSlot | None = None  # None: it is always there
+    media: MediaWriter | None = None  # None: no rule wants a picture
 
 
 class Reporter:
@@ -56,6 +58,7 @@ class Reporter:
         self._scheduler = watched.scheduler
         self._inference = watched.inference
         self._model = watched.model
+        self._media = watched.media
         self._clock = clock
         self._started_s = clock.monotonic_s()
         self._online: dict[str, bool] = {}
@@ -111,6 +114,7 @@ class Reporter:
             blind_time_pct=100.0 * counts.blind_share,
             reconnects=sum(capture.reconnects.values()),
             problem=capture.message,
+            lag_s=capture.lag_s,
         )
 
     def _tell_availability(self, name: str, *, online: bool) -> None:
@@ -136,6 +140,7 @@ class Reporter:
             model_state=str(state),
             windows_run=self._inference.windows_run,
             events=self._inference.events,
+            media=self._media.figures() if self._media else None,
             problem=f"the model {state}" if state.phase == "failed" else None,
         )
         return payloads.bridge_health(self._topics, bridge, self._publisher.health())

@@ -92,6 +92,7 @@ def bridge_health(topics: Topics, health: BridgeHealth, link: PublisherHealth) -
             "dropped_alerts": link.dropped_alerts,
             "publish_ms_p50": _rounded(link.publish_ms_p50, 1),
         },
+        "media": None if health.media is None else _media(health.media),
         "problem": "; ".join(filter(None, (health.problem, _link_problem(link)))) or None,
     }
     return _message(topics.bridge("health"), content, retain=True)
@@ -138,6 +139,7 @@ def camera_health(topics: Topics, camera: str, health: CameraHealth) -> Message:
     content: schemas.CameraFigures = {
         "fps": _rounded(health.fps, 2),
         "frame_age_s": _rounded(health.frame_age_s, 2),
+        "lag_s": _rounded(health.lag_s, 2),
         "latency_ms_p50": _rounded(health.latency_ms_p50, 2),
         "frames_dropped": health.frames_dropped,
         "windows_run": health.windows_run,
@@ -308,6 +310,16 @@ def _latency(timings: Timings, total_ms: float) -> schemas.Latency:
         "prefill": round(timings.prefill_ms),
         "decode": round(timings.decode_ms),
         "total": round(total_ms),
+    }
+
+
+def _media(counts: Mapping[str, int]) -> schemas.MediaFigures:
+    return {
+        "snapshots": counts.get("snapshots", 0),
+        "clips": counts.get("clips", 0),
+        "failed": counts.get("failed", 0),
+        "dropped": counts.get("dropped", 0),
+        "deleted": counts.get("deleted", 0),
     }
 
 

@@ -69,6 +69,7 @@ class CameraHealth:
     blind_time_pct: float | None  # share of seconds that no analysed window covered, 0..100
     reconnects: int
     problem: str | None  # in words; None when all is well
+    lag_s: float | None = None  # how late pictures are read; None where they carry no time stamps
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,3 +102,4 @@ class BridgeHealth:
     windows_run: int
     events: int
     problem: str | None = None  # of the process itself, in words
+    media: Mapping[str, int] | None = None  # `MediaWriter.figures`; None: no rule wants a picture

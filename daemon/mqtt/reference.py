@@ -66,7 +66,7 @@ def entries() -> tuple[Entry, ...]:
         refused=0, dropped=0, dropped_alerts=0, dead_letters=0, in_memory=0, on_disk=True,
         publish_ms_p50=3.1, heartbeat_s=0.0,
     )  # fmt: skip
-    health = CameraHealth(0.98, 0.41, 560.0, 3, 812, 41, 0.4, 1, None)
+    health = CameraHealth(0.98, 0.41, 560.0, 3, 812, 41, 0.4, 1, None, lag_s=0.05)
     porch = CameraEntry("porch", "rtsp://***@10.0.0.5/stream2", ("package",))
     site = Site(_TOPICS, "homeassistant", "0.1.0", "full")
     device = site.devices([porch])[site.config_topic("porch")]
@@ -75,8 +75,9 @@ def entries() -> tuple[Entry, ...]:
     prompt = "Describe what happens in this video."
     event = payloads.event_content(_EVENT, 560.0)
     words = payloads.event_messages(_TOPICS, _WORDS, payloads.event_content(_WORDS, 2100.0))[-1]
+    bridge = BridgeHealth(_NOON, 3600, "ready", 812, 9, media={"snapshots": 4, "clips": 4})
     facts = {
-        "health": payloads.bridge_health(_TOPICS, BridgeHealth(_NOON, 3600, "ready", 812, 9), link),
+        "health": payloads.bridge_health(_TOPICS, bridge, link),
         "info": payloads.bridge_info(
             _TOPICS, version="0.1.0", model_id="500m", configuration={"model": {"name": "500m"}}
         ),

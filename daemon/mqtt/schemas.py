@@ -79,6 +79,16 @@ class OutboxFigures(TypedDict):
     ]
 
 
+class MediaFigures(TypedDict):
+    """Pictures and clips of alerts, since the start."""
+
+    snapshots: Annotated[Count, Field(description="written")]
+    clips: Annotated[Count, Field(description="written")]
+    failed: Annotated[Count, Field(description="could not be made: the log says why")]
+    dropped: Annotated[Count, Field(description="not made, since too many were wanted at once")]
+    deleted: Annotated[Count, Field(description="for their age, or to make room")]
+
+
 class BridgeHealth(TypedDict):
     """How the process does; every 15 s."""
 
@@ -91,6 +101,7 @@ class BridgeHealth(TypedDict):
     events: Count
     broker: BrokerLink
     outbox: OutboxFigures
+    media: Annotated[MediaFigures | None, Field(description="null: no rule wants pictures")]
     problem: Annotated[str | None, Field(description="in words; null when all is well")]
 
 
@@ -129,6 +140,10 @@ class CameraFigures(TypedDict):
 
     fps: Annotated[float | None, Field(ge=0, description="frames sampled a second")]
     frame_age_s: Annotated[float | None, Field(ge=0, description="age of the newest frame")]
+    lag_s: Annotated[
+        float | None,
+        Field(ge=0, description="how late pictures are read; null where they carry no time stamps"),
+    ]
     latency_ms_p50: Annotated[
         float | None, Field(ge=0, description="median from newest frame to answer")
     ]
@@ -170,7 +185,7 @@ class ModelUsed(TypedDict):
 
 
 class Media(TypedDict, total=False):
-    """Files that belong to an event, by their names in the media folder."""
+    """Files that belong to an event: names in the media folder, or addresses (`http.base_url`)."""
 
     snapshot: str
     clip: str

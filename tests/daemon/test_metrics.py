@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from prometheus_client import Metric
+from prometheus_client import Metric, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from daemon.figures import CameraFigures, Disk, Figures, Gauges, RuleFigures, not_ready, problem_of
@@ -144,6 +144,13 @@ def test_names_follow_prometheus_rules() -> None:
     assert counters
     assert all(name.endswith("_total") for name in counters)
     assert "_created" not in text
+
+
+def test_a_first_event_is_an_increase() -> None:
+    meters = Meters()
+    meters.expect({"porch": ["dog"]})
+    text = generate_latest(meters.registry).decode()
+    assert 'smolwatch_events_total{camera="porch",rule="dog",type="rule_match"} 0.0' in text
 
 
 def test_labels_are_names_of_the_configuration_and_words_of_ours() -> None:

@@ -206,9 +206,9 @@ def test_bridge_health_tells_of_link_and_outbox() -> None:
         publish_ms_p50=4.44,
         heartbeat_s=123.0,
     )
-    message = payloads.bridge_health(
-        TOPICS, BridgeHealth(MATCH.wall_time, 61.04, "downloading 43%", 9, 4), link
-    )
+    media = {"clips": 2, "deleted": 7, "waiting": 1}
+    bridge = BridgeHealth(MATCH.wall_time, 61.04, "downloading 43%", 9, 4, media=media)
+    message = payloads.bridge_health(TOPICS, bridge, link)
     assert shape(message) == ("home/smolwatch/bridge/health", 1, True, "state")
     assert content(message) == {
         "ts": TS,
@@ -229,6 +229,7 @@ def test_bridge_health_tells_of_link_and_outbox() -> None:
             "dropped_alerts": 0,
             "publish_ms_p50": 4.4,
         },
+        "media": {"snapshots": 0, "clips": 2, "failed": 0, "dropped": 0, "deleted": 7},
         "problem": "the broker refused 1 messages: look at smolwatch mqtt dead-letters",
     }
 
@@ -267,6 +268,7 @@ def test_camera_health_is_light_and_not_kept() -> None:
     assert content(message) == {
         "fps": 4.99,
         "frame_age_s": None,
+        "lag_s": None,
         "latency_ms_p50": 560.12,
         "frames_dropped": 3,
         "windows_run": 12,
