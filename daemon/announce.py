@@ -5,7 +5,7 @@ Knows the configuration, the settings and what was remembered; no thread and no 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from daemon import __version__
 from daemon.config import Config
@@ -25,10 +25,13 @@ def first_messages(
     watches: Mapping[str, Watch],
     settings: Settings,
     clock: Clock,
+    *,
+    known: Mapping[str, Collection[str]],
 ) -> list[payloads.Message]:
     """What is known at the start. Rules are OFF, whatever an earlier run left retained.
 
-    All but those whose incidents go on, see `daemon.resume`.
+    All but those whose incidents go on, see `daemon.resume`. `known`: cameras and their rules that
+    go on as they were after a reload, of which everything is told already.
     """
     messages = [
         bridge_info(config, topics, model),
@@ -37,9 +40,12 @@ def first_messages(
     now = clock.wall_time()
     for name in config.cameras:
         messages.append(camera_state(topics, name, settings.of(name)))
-        messages.append(payloads.availability(topics, name, online=False))
+        if name not in known:
+            messages.append(payloads.availability(topics, name, online=False))
         found = watches[name].book.open_incidents
         for rule in config.rules_for(name):
+            if rule.name in known.get(name, ()):
+                continue
             incident = found.get(rule.name)
             status = RuleStatus(
                 on=incident is not None,

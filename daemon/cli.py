@@ -31,6 +31,7 @@ from daemon.cli_highlights import highlights
 from daemon.cli_install import install_service, uninstall_service
 from daemon.cli_memory import why
 from daemon.cli_mqtt import mqtt_app
+from daemon.cli_reload import reload
 from daemon.cli_scene import scene_record
 from daemon.cli_selftest import selftest
 from daemon.config import Config, ConfigError, load_config
@@ -63,6 +64,7 @@ app.command()(backtest)
 app.command()(selftest)
 scene_app.command("record")(scene_record)
 app.command("ask")(ask_back)
+app.command()(reload)
 
 app.add_typer(bench_app, name="bench")
 bench_app.command("mqtt")(bench_mqtt)
@@ -114,7 +116,7 @@ def run(config: ConfigOption) -> None:
     loaded = _load(config)
     logs.setup(level=loaded.log.level, secrets=loaded.secret_values)
     try:
-        code = serve(loaded, os.environ, socket.gethostname())
+        code = serve(loaded, os.environ, socket.gethostname(), config)
     except SmolwatchError as error:
         _fail(error, 1)
     # A camera's stuck read may live on in its thread, and native threads with it: what had to be

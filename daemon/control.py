@@ -51,7 +51,7 @@ class ControlServer:
 
     def __init__(self, path: Path, answers: Mapping[str, Answer]) -> None:
         self._path = path
-        self._answers = answers
+        self.answers = answers  # may be exchanged, from any thread
 
     def run(self, stop: threading.Event) -> None:
         """Answer until `stop`. Raises `ControlError` where it cannot listen."""
@@ -111,9 +111,9 @@ class ControlServer:
             if len(line) > REQUEST_BYTES:
                 raise ControlError("the request is longer than 64 KiB")
             request = json.loads(line)
-            answer = self._answers.get(request["op"])
+            answer = self.answers.get(request["op"])
             if answer is None:
-                known = ", ".join(self._answers)
+                known = ", ".join(self.answers)
                 raise ControlError(f"this daemon answers {known}; is it older than the command?")
             yield from answer(request)
             yield {"end": True}

@@ -135,6 +135,16 @@ class Delivery:
         self._first = deque((bridge_state(self._topics, online=True), *self._all_retained()))
         self._outbox.retry_connected(accepted.max_packet)
 
+    def rewire(
+        self, home: HomeAssistant | None, desk: Counter | None, news: Iterable[Message]
+    ) -> None:
+        """Take the places of the earlier ones; their topics are the same. From any thread.
+
+        `news` is lost with the link, since the next one is told everything.
+        """
+        self._home, self._desk = home, desk
+        self._first.extend(news)
+
     def hear(self, events: Iterable[LinkEvent]) -> None:
         """Take in what happened on the link."""
         accepted: list[int] = []

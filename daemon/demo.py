@@ -26,6 +26,7 @@ from daemon.config import Config, load_config
 from daemon.config_sections import CameraConfig
 from daemon.demo_judge import Heard, Shown, judge
 from daemon.mqtt.options import MqttOptions
+from daemon.running import Running
 from daemon.service import load_model, mqtt_options
 from daemon.shipped import shipped
 from daemon.systemd import Notifier, Watchdog
@@ -58,7 +59,7 @@ def run_demo(seconds: int, seed: int | None) -> int:
         ender = threading.Timer(seconds, app.workers.ended.set)
         ender.daemon = True
         ender.start()
-        code = app.run(Watchdog(Notifier(), None), Notifier())
+        code = Running(app).run(Watchdog(Notifier(), None), Notifier())
         ender.cancel()
     # Scenes of another seed may have little to show; those of the file are chosen.
     return max(code, _sum_up(app, listener.heard, console, LEAST_KINDS if seed is None else 0))

@@ -83,6 +83,13 @@ class MediaWriter:
         self._news = threading.Event()
         self.counts: Counter[str] = Counter()  # snapshots, clips, failed, dropped
 
+    def rewire(
+        self, sink: Sink, rings: Mapping[str, PacketRing], wishes: Mapping[tuple[str, str], Wish]
+    ) -> None:
+        """Go on with other rules and cameras; what waits is finished from the rings it had."""
+        self._rings = {**self._rings, **rings}
+        self._sink, self._wishes = sink, wishes
+
     def publish(self, outcome: Outcome) -> None:
         """Hand the outcome on, and note what its alerts want. Neither blocks nor raises."""
         self._sink.publish(outcome)

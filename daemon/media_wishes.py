@@ -41,10 +41,15 @@ def wishes_of(config: Config) -> dict[tuple[str, str], Wish]:
 
 def recordings_for(wishes: Mapping[tuple[str, str], Wish]) -> dict[str, PacketRing]:
     """A ring for each camera that needs one, as long as its longest wish."""
+    return {camera: PacketRing(seconds) for camera, seconds in seconds_kept(wishes).items()}
+
+
+def seconds_kept(wishes: Mapping[tuple[str, str], Wish]) -> dict[str, float]:
+    """How long the video of each camera that needs it is kept."""
     keep_s: dict[str, float] = {}
     for (camera, _), wish in wishes.items():
-        keep_s[camera] = max(keep_s.get(camera, 0.0), wish.keep_s + _SLOW_MODEL_S)
-    return {camera: PacketRing(seconds) for camera, seconds in keep_s.items()}
+        keep_s[camera] = max(keep_s.get(camera, 0.0), wish.keep_s)
+    return {camera: seconds + _SLOW_MODEL_S for camera, seconds in keep_s.items()}
 
 
 def media_writer(

@@ -57,13 +57,25 @@ class ModelLoader:
         self._wish: Wish = wish
         self._clock = clock
         self._open = True  # whether the wish still waits for an attempt
+        self._lock = threading.Lock()  # no model is put into its place for an earlier wish
 
     def want(self, wish: Wish) -> None:
         """Load another one, or the same once more. From any thread.
 
         A download that is under way for an earlier wish is given up.
         """
-        self._wish, self._open = wish, True
+        with self._lock:
+            self._wish, self._open = wish, True
+
+    def change(self, wish: Wish) -> None:
+        """Let go of the model that is there, and load another. While nobody looks.
+
+        Not beside it: two models are more than a small machine's memory holds, and what the
+        earlier one has not learned, it cannot be asked.
+        """
+        self.want(wish)
+        self.slot.state = ModelState("loading")
+        self.slot.empty(wish.model_id, wish.frame_edge_px)
 
     def run(self, stop: threading.Event) -> None:
         """Load whatever is wished for, until `stop`."""
@@ -93,9 +105,10 @@ class ModelLoader:
                 self._pause(wish, wait_s, stop)
                 wait_s = min(2 * wait_s, LONGEST_WAIT_S)
                 continue
-            if self._is_wanted(wish, stop):
-                self.slot.put(model)
-                log.info("model.ready", model=model.model_id)
+            with self._lock:
+                if self._is_wanted(wish, stop):
+                    self.slot.put(model)
+                    log.info("model.ready", model=model.model_id)
             return
 
     def _is_wanted(self, wish: Wish, stop: threading.Event) -> bool:

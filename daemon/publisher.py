@@ -6,7 +6,7 @@ Knows no message: what goes over a link is `daemon.delivery`'s. This is the thre
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import structlog
 from paho.mqtt.enums import MQTTProtocolVersion
@@ -16,7 +16,7 @@ from daemon.mqtt.client import Link
 from daemon.mqtt.homeassistant import HomeAssistant
 from daemon.mqtt.link_events import Accepted, Ended, LinkEvent
 from daemon.mqtt.options import MqttOptions
-from daemon.mqtt.payloads import bridge_state
+from daemon.mqtt.payloads import Message, bridge_state
 from daemon.mqtt.reasons import MQTT5, MQTT311, BrokerError, Problem, next_protocol
 from daemon.mqtt.records import Protocol, PublisherHealth
 from daemon.mqtt.retry import Retry
@@ -78,6 +78,13 @@ class Publisher:
                 continue
             self._log_problem(end.problem)
             self._pause(stop, self._retry.delay_s(failures, end.problem))
+
+    def rewire(
+        self, home: HomeAssistant | None, desk: Counter | None, news: Iterable[Message]
+    ) -> None:
+        """Announce and take requests by these from now on, and send `news`. From any thread."""
+        self._delivery.rewire(home, desk, news)
+        self._outbox.changed.set()
 
     def health(self) -> PublisherHealth:
         """How it does, from any thread."""

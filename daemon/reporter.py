@@ -7,7 +7,7 @@ closed. Called once a second by the main thread.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from daemon.media import MediaWriter
@@ -65,6 +65,13 @@ class Reporter:
         self._settled: set[str] = set()
         self._health_s: float | None = None
         self._phase = "ready"  # of the model, as told last
+        self.trouble: str | None = None  # of the process itself, in words
+
+    def take_over(self, before: Reporter, cameras: Collection[str]) -> None:
+        """Go on from what another one has told. `cameras`: those that are as they were."""
+        self._started_s, self._phase = before._started_s, before._phase
+        self._online = {name: before._online[name] for name in cameras if name in before._online}
+        self._settled = before._settled & set(cameras)
 
     def report(self) -> str:
         """Publish what changed and what is due; one line of status."""
@@ -134,6 +141,7 @@ class Reporter:
         """`B/bridge/health`, as of now. Only where there is a broker."""
         assert self._publisher is not None  # noqa: S101 - who asks came by way of the broker
         state = self._model.state if self._model else ModelState("ready")
+        broken = f"the model {state}" if state.phase == "failed" else None
         bridge = BridgeHealth(
             wall_time=self._clock.wall_time(),
             uptime_s=self._clock.monotonic_s() - self._started_s,
@@ -141,6 +149,6 @@ class Reporter:
             windows_run=self._inference.windows_run,
             events=self._inference.events,
             media=self._media.figures() if self._media else None,
-            problem=f"the model {state}" if state.phase == "failed" else None,
+            problem="; ".join(filter(None, (self.trouble, broken))) or None,
         )
         return payloads.bridge_health(self._topics, bridge, self._publisher.health())

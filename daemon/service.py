@@ -14,13 +14,16 @@ from pathlib import Path
 
 import structlog
 
+from daemon import logs
 from daemon.app import App, build_app
-from daemon.config import Config
+from daemon.config import Config, load_config
 from daemon.control import server_path
 from daemon.disk_reserve import DiskReserve
 from daemon.model_loader import ModelLoader, Progress, Wish
 from daemon.mqtt.embedded import EmbeddedBroker
 from daemon.mqtt.options import MqttOptions
+from daemon.reloading import Outside, Reloads
+from daemon.running import Running
 from daemon.store import Limits, Store
 from daemon.systemd import Notifier, Watchdog, watchdog_interval_s
 from pipelines.clock import Clock, SystemClock
@@ -29,8 +32,10 @@ from pipelines.threads import default_threads
 from pipelines.types import VideoModel
 
 
-def serve(config: Config, env: Mapping[str, str], host_name: str) -> int:
+def serve(config: Config, env: Mapping[str, str], host_name: str, path: Path) -> int:
     """Run until a signal or a failure, and return the exit code; the model is loaded meanwhile.
+
+    `path` is the configuration's, to be read again when that is asked for.
 
     Raises `SmolwatchError` where it cannot begin.
     """
@@ -51,18 +56,31 @@ def serve(config: Config, env: Mapping[str, str], host_name: str) -> int:
             structlog.get_logger(__name__).info(
                 "control.none", hint="name a socket in control.path, and commands can ask"
             )
+        reloads = Reloads(_outside(path, env, host_name))
+        loader = ModelLoader(wish_of(config), clock)
         app = build_app(
-            config,
-            ModelLoader(wish_of(config), clock),
-            mqtt,
-            clock,
-            store,
-            control,
-            http=config.http,
+            config, loader, mqtt, clock, store, control, reload=reloads.ask, http=config.http
         )
-        _end_on_signals(app)
+        _obey_signals(app, reloads)
         watchdog = Watchdog(notifier, watchdog_interval_s(env, os.getpid()))
-        return app.run(watchdog, notifier)
+        return Running(app, reloads).run(watchdog, notifier)
+
+
+def _outside(path: Path, env: Mapping[str, str], host_name: str) -> Outside:
+    """What a reload wants to know."""
+
+    def link(config: Config, before: MqttOptions | None) -> MqttOptions | None:
+        if config.mqtt is None:
+            return None
+        options = config.mqtt.options(host_name)
+        if config.mqtt.embedded and before is not None:  # that broker runs on
+            return replace(options, port=before.port, protocol=before.protocol)
+        return options
+
+    def taken_up(config: Config) -> None:
+        logs.setup(level=config.log.level, secrets=config.secret_values)
+
+    return Outside(lambda: load_config(path, env), link, wish_of, taken_up)
 
 
 def open_store(config: Config, env: Mapping[str, str], clock: Clock) -> Store | None:
@@ -126,6 +144,7 @@ def mqtt_options(config: Config, host_name: str, stack: contextlib.ExitStack) ->
     return replace(options, port=broker.port, protocol="3.1.1")
 
 
-def _end_on_signals(app: App) -> None:
+def _obey_signals(app: App, reloads: Reloads) -> None:
+    signal.signal(signal.SIGHUP, lambda *_: reloads.request())
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: app.workers.ended.set())

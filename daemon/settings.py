@@ -49,12 +49,24 @@ class Settings:
     store changes last until the end of the process.
     """
 
-    def __init__(self, configured: Mapping[str, CameraSetting], store: Store | None) -> None:
+    def __init__(
+        self,
+        configured: Mapping[str, CameraSetting],
+        store: Store | None,
+        before: Settings | None = None,
+    ) -> None:
+        """`before`: those of an earlier configuration, whose changes go on without a store, too."""
+        self._kept: dict[str, str] = before.kept if before is not None else {}
         self._configured = {name: camera.flat() for name, camera in configured.items()}
         self._rules = {name: tuple(camera.rules) for name, camera in configured.items()}
         self._store = store
         self._lock = threading.Lock()
         self._changes = {name: self._recalled(name) for name in configured}
+
+    @property
+    def kept(self) -> dict[str, str]:
+        """The changes, by camera, as they are stored."""
+        return dict(self._kept)
 
     @property
     def cameras(self) -> tuple[str, ...]:
@@ -95,16 +107,20 @@ class Settings:
     def _keep(self, camera: str, changes: Mapping[str, Value]) -> None:
         configured = self._configured[camera]
         kept = {key: {"to": to, "from": configured[key]} for key, to in changes.items()}
+        self._kept[camera] = json.dumps(kept)
         if self._store is not None:
-            self._store.remember(_key(camera), json.dumps(kept))
+            self._store.remember(_key(camera), self._kept[camera])
 
     def _recalled(self, camera: str) -> dict[str, Value]:
         """The changes of earlier runs that still hold."""
-        found = self._store.recall(_key(camera)) if self._store is not None else None
+        found = self._kept.get(camera)
+        if found is None and self._store is not None:
+            recalled = self._store.recall(_key(camera))
+            found = recalled[0] if recalled is not None else None
         if found is None:
             return {}
         configured, held = self._configured[camera], {}
-        for key, change in _parsed(found[0]).items():
+        for key, change in _parsed(found).items():
             match change:
                 case {"from": before, "to": to} if key in configured and _fits(key, to):
                     if before == configured[key]:

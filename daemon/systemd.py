@@ -29,6 +29,10 @@ class Notifier:
         """Starting is over."""
         self._send("READY=1")
 
+    def reloading(self, now_s: float) -> None:
+        """The configuration is being changed; `ready` ends it. See systemd.service(5), Type=."""
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={now_s * 1e6:.0f}")
+
     def status(self, text: str) -> None:
         """Show one line in `systemctl status`."""
         line = " ".join(text.split())  # a line end would begin another message

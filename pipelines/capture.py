@@ -148,6 +148,18 @@ class CaptureWorker:
         if self._enabled:
             self._vitals.enabled(self._clock.monotonic_s())
 
+    @property
+    def next_epoch(self) -> int:
+        """The first that no frame has."""
+        return self._epoch + 1
+
+    def begin_with(self, epoch: int) -> None:
+        """Number epochs from there, before `run`: an earlier worker of this camera had the others.
+
+        Or else its frames' features, which are cached by `Frame.key`, would be taken for ours.
+        """
+        self._epoch = epoch - 1
+
     def health(self) -> CameraHealth:
         """How the camera is. May be asked from any thread."""
         return self._vitals.health(self._clock.monotonic_s())

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial, reduce
 from typing import Protocol
@@ -79,6 +79,7 @@ class InferenceWorker:
         """`away`: why there is no model to look with just now; None while there is one."""
         self._model = model
         self._away = away
+        self._hands_over = False
         self._scheduler = scheduler
         self._watches = dict(watches)
         self._sink = sink
@@ -111,8 +112,26 @@ class InferenceWorker:
         finally:
             self._requests.close(_STOPPING)
             self._writings.close(_STOPPING)
+        if self._hands_over:
+            return
         for watch in self._watches.values():
             self._settle(watch.book, "smolwatch was stopped")
+
+    def hand_over(self) -> None:
+        """Leave open what is open when `run` ends: another worker goes on with it."""
+        self._hands_over = True
+
+    def take_over(self, before: InferenceWorker, cameras: Collection[str]) -> None:
+        """Count on from where another worker ended. `cameras`: those that are as they were."""
+        self._windows, self._events = before._windows, before._events
+        for name in cameras:
+            self._latencies[name] = before._latencies[name]
+            if name in before._described_s:
+                self._described_s[name] = before._described_s[name]
+
+    def book(self, camera: str) -> RuleBook:
+        """The rules of a camera; to be used while `run` does not."""
+        return self._watches[camera].book
 
     def run_once(self) -> bool:
         """Answer a request, run the most overdue windows, write on; False if there was nothing.

@@ -60,6 +60,14 @@ class WindowScheduler:
         self._turns = 0
         self._lock = threading.Lock()
 
+    def take_over(self, before: WindowScheduler) -> None:
+        """Go on with the cameras of another one, used no more, that have the same plan and ring."""
+        self._turns = before._turns
+        for name, track in self._tracks.items():
+            known = before._tracks.get(name)
+            if known is not None and known.is_like(track):
+                self._tracks[name] = known
+
     def next_window(self, now_s: float) -> Window | None:
         """The newest window of the camera that has waited longest, or None if none is due."""
         return next(iter(self.next_windows(now_s, 1)), None)
@@ -143,6 +151,10 @@ class _Track:
         self._moved_s = -math.inf  # when something last moved
         self._last_seq = -1  # of the newest frame that was in a window or passed the gate
         self._places = 0  # windows so far, whatever became of them
+
+    def is_like(self, other: _Track) -> bool:
+        """Whether it is of the same ring, by the same plan."""
+        return other._plan == self._plan and other._ring is self._ring
 
     def look(self, now_s: float) -> bool:
         """Whether a window can be given now. Quiet windows are passed over here."""

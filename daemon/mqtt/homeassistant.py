@@ -42,6 +42,11 @@ class HomeAssistant:
         self._offline_s: float | None = None
         self.kept_topics = f"{site.prefix}/device/+/config"
 
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """Where it announces."""
+        return tuple(self._devices)
+
     def connected(self, now_s: float) -> tuple[str, ...]:
         """A link is up: the topics to subscribe to, before anything is announced on it."""
         self._learned_s = now_s + LEARN_S
@@ -51,6 +56,23 @@ class HomeAssistant:
         """All discovery messages; they go before the states they tell of."""
         return tuple(
             message(topic, device, self._removed[topic]) for topic, device in self._devices.items()
+        )
+
+    def change(self, cameras: Sequence[CameraEntry]) -> tuple[Message, ...]:
+        """There are these cameras from now on: what is to be sent because of it."""
+        before, now = self._devices, self._site.devices(cameras)
+        removed = {topic: dict(self._removed.get(topic, {})) for topic in now}
+        for topic, device in now.items():
+            old = before[topic]["components"] if topic in before else {}
+            gone = removed[topic] | {key: of["platform"] for key, of in old.items()}
+            here = device["components"]
+            removed[topic] = {key: of for key, of in gone.items() if key not in here}
+        self._removed = {**self._removed, **removed}  # first: `hear` is another thread's
+        self._devices = now
+        changed = [topic for topic, device in now.items() if before.get(topic) != device]
+        return (
+            *(removal(topic) for topic in before if topic not in now),
+            *(message(topic, now[topic], removed[topic]) for topic in changed),
         )
 
     def hear(self, arrived: Arrived, now_s: float) -> tuple[Message, ...]:

@@ -97,6 +97,13 @@ class RuleBook:
         )  # fmt: skip
         return True
 
+    def take_over(self, before: RuleBook, names: Iterable[str]) -> None:
+        """Go on from what another book of this camera remembers of these rules."""
+        for name in names:
+            self._states[name] = before._states[name]
+        self._disarmed = before._disarmed & set(self._rules)
+        self._last = before._last
+
     @property
     def disarmed(self) -> frozenset[str]:
         """The rules that were told to stay quiet."""
@@ -196,12 +203,15 @@ class RuleBook:
                 events.append(self._event(rule, update, observation, observation.description))
         return tuple(events)
 
-    def settle(self, reason: str, now_s: float, wall_time: float) -> tuple[Event, ...]:
+    def settle(
+        self, reason: str, now_s: float, wall_time: float, names: Iterable[str] | None = None
+    ) -> tuple[Event, ...]:
         """`rule_clear`s for all that is open: the camera is lost, or the daemon ends.
 
         `reason` becomes the text of the events ("the camera is offline"); they have no score.
+        `names`: only of these rules.
         """
-        return self._settled(self._rules, reason, now_s, wall_time)
+        return self._settled(self._rules if names is None else names, reason, now_s, wall_time)
 
     def _settled(
         self, names: Iterable[str], reason: str, now_s: float, wall_time: float

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from daemon.app import CAPTURE_BOUND_S, App, build_app
+from daemon.app import App, build_app
 from daemon.config import load_config
+from daemon.running import CAPTURE_BOUND_S, Running
 from daemon.systemd import Notifier, Watchdog
 from pipelines import errors
 from pipelines.clock import SystemClock
@@ -41,7 +42,7 @@ def run(app: App) -> tuple[threading.Thread, list[int]]:
     codes: list[int] = []
     notifier = Notifier()
     thread = threading.Thread(
-        target=lambda: codes.append(app.run(Watchdog(notifier, None), notifier))
+        target=lambda: codes.append(Running(app).run(Watchdog(notifier, None), notifier))
     )
     thread.start()
     return thread, codes

@@ -18,6 +18,7 @@ from daemon.app import App, build_app
 from daemon.cli import app as command_line
 from daemon.config import load_config
 from daemon.control import ControlError, ask
+from daemon.running import Running
 from daemon.systemd import Notifier, Watchdog
 from pipelines.clock import SystemClock
 from pipelines.requests import MOST_WAITING
@@ -63,7 +64,7 @@ def running(folder: Path, model: FakeModel, text: str = CONFIG) -> Iterator[tupl
     socket = folder / "c.sock"
     app = build_app(config, model, None, SystemClock(), None, socket)
     notifier = Notifier()
-    thread = threading.Thread(target=app.run, args=(Watchdog(notifier, None), notifier))
+    thread = threading.Thread(target=Running(app).run, args=(Watchdog(notifier, None), notifier))
     thread.start()
     try:
         wait_until(lambda: app.inference.windows_run > 0 and socket.exists(), "a window")

@@ -22,6 +22,7 @@ from paho.mqtt.properties import Properties
 
 from daemon.app import App, build_app
 from daemon.config import load_config
+from daemon.running import Running
 from daemon.store import Limits, Store
 from daemon.systemd import Notifier, Watchdog
 from pipelines.clock import SystemClock
@@ -58,7 +59,7 @@ def daemon(
     app = build_app(config, model, options, clock, store)
     notifier, codes = Notifier(), list[int]()
     thread = threading.Thread(
-        target=lambda: codes.append(app.run(Watchdog(notifier, None), notifier))
+        target=lambda: codes.append(Running(app).run(Watchdog(notifier, None), notifier))
     )
     thread.start()
     try:

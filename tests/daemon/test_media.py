@@ -22,6 +22,7 @@ from daemon.media import MediaWriter, Wish
 from daemon.media_files import MediaFiles
 from daemon.mqtt.payloads import event_content, snapshot
 from daemon.mqtt.topics import Topics
+from daemon.running import Running
 from daemon.systemd import Notifier, Watchdog
 from pipelines.clock import SystemClock
 from pipelines.packet_ring import PacketRing
@@ -237,7 +238,7 @@ def test_from_a_scene_to_its_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     model = FakeModel({"Is there a person?": 0.9})
     app = build_app(load_config(path, os.environ), model, None, SystemClock())
     notifier = Notifier()
-    thread = threading.Thread(target=app.run, args=(Watchdog(notifier, None), notifier))
+    thread = threading.Thread(target=Running(app).run, args=(Watchdog(notifier, None), notifier))
     thread.start()
     log = tmp_path / "events.jsonl"
     wait_until(lambda: log.exists() and "rule_update" in log.read_text(), "the update")

@@ -14,6 +14,7 @@ from daemon.app import App, build_app
 from daemon.config import load_config
 from daemon.lookout import cause_of
 from daemon.model_loader import FIRST_WAIT_S, LONGEST_WAIT_S, ModelLoader, Progress, Wish
+from daemon.running import Running
 from daemon.service import wish_of
 from daemon.store import Limits, Store
 from daemon.systemd import Notifier, Watchdog
@@ -66,7 +67,7 @@ def running(app: App) -> Iterator[None]:
     notifier = Notifier()
     codes: list[int] = []
     thread = threading.Thread(
-        target=lambda: codes.append(app.run(Watchdog(notifier, None), notifier))
+        target=lambda: codes.append(Running(app).run(Watchdog(notifier, None), notifier))
     )
     thread.start()
     try:
@@ -126,7 +127,7 @@ def test_a_model_directory_that_comes_later_is_taken_up(tmp_path: Path) -> None:
         wait_until(lambda: "model failed" in causes(app), "why knows")
         shutil.copytree(elsewhere, tmp_path / "tiny")
         app.loader.want(wish_of(app.config))
-        wait_until(lambda: app.inference.windows_run > 0, "windows")
+        wait_until(lambda: app.inference.windows_run > 0, "windows", 4 * WAIT_S)
         assert slot.model_id == from_name(tmp_path / "tiny").model_id
 
 

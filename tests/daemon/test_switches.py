@@ -11,6 +11,7 @@ import pytest
 
 from daemon.app import App, build_app
 from daemon.config import load_config
+from daemon.running import Running
 from daemon.store import Limits, Store
 from daemon.systemd import Notifier, Watchdog
 from pipelines.clock import SystemClock
@@ -50,7 +51,7 @@ def daemon(folder: Path, model: FakeModel, text: str = CONFIG) -> Iterator[App]:
     notifier = Notifier()
     codes: list[int] = []
     thread = threading.Thread(
-        target=lambda: codes.append(app.run(Watchdog(notifier, None), notifier))
+        target=lambda: codes.append(Running(app).run(Watchdog(notifier, None), notifier))
     )
     thread.start()
     try:
