@@ -25,6 +25,7 @@ from daemon.cli_backtest import backtest
 from daemon.cli_bench import bench_app
 from daemon.cli_bench_mqtt import bench_mqtt
 from daemon.cli_digest import digest
+from daemon.cli_doctor import doctor
 from daemon.cli_events import events
 from daemon.cli_files import files
 from daemon.cli_highlights import highlights
@@ -56,6 +57,7 @@ app.add_typer(mqtt_app, name="mqtt", no_args_is_help=True)
 app.command()(why)
 app.command()(events)
 app.command()(digest)
+app.command()(doctor)
 app.command()(highlights)
 app.command()(files)
 app.command("install")(install_service)

@@ -124,22 +124,35 @@ class ControlServer:
             yield {"error": str(error)}
 
 
+def knock(path: Path) -> None:
+    """See whether a daemon listens, and to this user. Raises `ControlError`."""
+    with _connected(path):
+        pass
+
+
 def ask(path: Path, request: Json) -> Iterator[Json]:
     """What the daemon answers. Raises `ControlError`."""
-    link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    link.settimeout(ANSWER_S)
-    with link:
+    with _connected(path) as link:
+        link.sendall(json.dumps(request).encode() + b"\n")
+        with link.makefile("rb") as stream:
+            for line in stream:
+                told = json.loads(line)
+                if "error" in told:
+                    raise ControlError(told["error"])
+                if "end" in told:
+                    return
+                yield told
+    raise NotRunning(_ENDED.format(path))
+
+
+@contextlib.contextmanager
+def _connected(path: Path) -> Iterator[socket.socket]:
+    """A connection; what goes wrong with it is told as `ControlError`."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:
+        link.settimeout(ANSWER_S)
         try:
             link.connect(str(path))
-            link.sendall(json.dumps(request).encode() + b"\n")
-            with link.makefile("rb") as stream:
-                for line in stream:
-                    told = json.loads(line)
-                    if "error" in told:
-                        raise ControlError(told["error"])
-                    if "end" in told:
-                        return
-                    yield told
+            yield link
         except PermissionError as error:
             raise ControlError(_refusal(path)) from error
         except (FileNotFoundError, ConnectionRefusedError) as error:
@@ -156,7 +169,6 @@ def ask(path: Path, request: Json) -> Iterator[Json]:
             raise NotRunning(_ENDED.format(path)) from error
         except OSError as error:
             raise ControlError(f"{path}: {error.strerror or error}") from error
-    raise NotRunning(_ENDED.format(path))
 
 
 def server_path(configured: Path | None, env: Mapping[str, str]) -> Path | None:

@@ -269,6 +269,7 @@ def test_no_secret_gets_out(tmp_path: Path) -> None:
             told += web_replies(web)
             told += site.said_by("check-config", "-c", str(site.config))
             told += site.said_by("mqtt", "check", "-c", str(site.config), "--json")
+            told += site.said_by("doctor", "-c", str(site.config), "--json")
             told += site.said_by("describe", "wrong", "-c", str(site.config))
             trigger.write_text("\n".join(f for s in SECRETS.values() for f in forms_of(s)))
             assert process.wait(60) == 1
