@@ -35,6 +35,7 @@ from daemon.cli_mqtt import mqtt_app
 from daemon.cli_reload import reload
 from daemon.cli_scene import scene_record
 from daemon.cli_selftest import selftest
+from daemon.cli_top import top
 from daemon.config import Config, ConfigError, load_config
 from pipelines.errors import SmolwatchError
 from pipelines.threads import spin_shortly
@@ -56,6 +57,7 @@ app.add_typer(scene_app, name="scene", no_args_is_help=True)
 app.add_typer(mqtt_app, name="mqtt", no_args_is_help=True)
 app.command()(why)
 app.command()(events)
+app.command()(top)
 app.command()(digest)
 app.command()(doctor)
 app.command()(highlights)
