@@ -13,7 +13,7 @@ MAY_INSTALL := $(shell command -v apt-get >/dev/null && { [ "$$(id -u)" = 0 ] ||
 CPU_INDEX := --extra-index-url https://download.pytorch.org/whl/cpu --retries 1 --timeout 20
 TORCH_INDEX := $(if $(shell command -v nvidia-smi),,$(CPU_INDEX))
 
-.PHONY: help setup demo test test-slow proof bench check format schema dist clean
+.PHONY: help setup demo test test-slow proof bench check format schema dist homeassistant-app clean
 help:
 	@echo "make demo       watch two drawn cameras for a while, alerts over MQTT, nothing needed"
 	@echo "make test       checks and tests     make test-slow  full-size models, long proofs"
@@ -82,6 +82,10 @@ schema: $(DONE)
 
 dist: $(DONE)
 	$(BIN)/python -m build --no-isolation
+
+homeassistant-app: dist
+	rm -rf dist/homeassistant_app && cp -r configs/homeassistant_app dist/
+	cp constraints.txt "$$(ls -t dist/*.whl | head -1)" dist/homeassistant_app/
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
