@@ -14,7 +14,7 @@ import pytest
 from pipelines.rules import Debounce, Rule
 from pipelines.scenes.verdict import Stretch
 from tests.miss_cause import is_right
-from tests.scene_proof import answered, prove_all, summary
+from tests.scene_proof import answered, prove_all, summary, without_reason
 
 GOAL = 0.97
 
@@ -25,6 +25,12 @@ def test_an_alert_is_counted_for_one_incident_and_a_second_one_as_a_duplicate() 
     assert [hits for _, hits in answered(wanted, [26.0])] == [[26.0], []]
     assert [hits for _, hits in answered(wanted, [21.0, 24.0, 29.0])] == [[21.0, 24.0], [29.0]]
     assert [hits for _, hits in answered(wanted, [18.0, 34.5])] == [[], []]
+
+
+def test_an_alert_of_nothing_that_happened_is_false_though_frames_could_not_tell() -> None:
+    true = [Stretch(20.0, 20.5, 19.0, 25.0)]
+    assert without_reason(true, [18.4, 18.6, 27.9, 28.1]) == [18.4, 28.1]
+    assert without_reason([], [20.0]) == [20.0]
 
 
 RULE = Rule("late", ask="Q?", open_above=0.7, debounce=Debounce(2, 3), cooldown_s=60.0)
