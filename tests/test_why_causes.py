@@ -54,7 +54,7 @@ rules:
 
 @pytest.fixture(scope="module")
 def model() -> SmolVLM2:
-    return from_name("bundled", num_threads=1)
+    return from_name("bundled", engine="torch", num_threads=1)
 
 
 def configured(folder: Path, camera: str = "") -> Config:
