@@ -25,7 +25,7 @@ import numpy as np
 from daemon import logs
 from daemon.bench_rows import INTERVAL_S, NUM_FRAMES, WORDS, Measured, Scenario
 from pipelines.errors import InferenceError
-from pipelines.types import Frame, Image, Look, Observation, Window
+from pipelines.types import Anchor, Frame, Image, Look, Observation, Window
 
 QUESTIONS = (
     "Did a person arrive?", "Did a person leave?", "Is there a package?", "Is a car parked?",
@@ -97,7 +97,12 @@ def ours(task: Task) -> Iterator[dict[str, Any]]:
     timed: list[Measured] = []
     for number, scenario in enumerate(task.scenarios):
         streams = [
-            stream(f"{number}-{camera}", model.frame_edge_px, scenario.new_frames)
+            stream(
+                f"{number}-{camera}",
+                model.frame_edge_px,
+                scenario.new_frames,
+                anchored=scenario.anchored,
+            )
             for camera in range(scenario.cameras)
         ]
         asked = QUESTIONS[: scenario.questions]
@@ -146,18 +151,23 @@ def naive(task: Task) -> Iterator[dict[str, Any]]:
         }  # fmt: skip
 
 
-def stream(camera: str, edge_px: int, new_frames: int) -> Iterator[Window]:
+def stream(
+    camera: str, edge_px: int, new_frames: int, *, anchored: bool = False
+) -> Iterator[Window]:
     """A camera's windows for ever, each with `new_frames` that the one before has not."""
     noise = np.random.default_rng(list(camera.encode())).integers(
         0, 80, (edge_px * 9 // 16, edge_px, 3), np.uint8
     )
-    frames: deque[Frame] = deque(maxlen=NUM_FRAMES)
+    frames: deque[Frame] = deque(maxlen=None if anchored else NUM_FRAMES)
+    anchor = Anchor(NUM_FRAMES, 2 * NUM_FRAMES) if anchored else None
     seqs = itertools.count()
     for number in itertools.count():
         for _ in range(new_frames if frames else NUM_FRAMES):
             frames.append(_frame(camera, next(seqs), noise))
+        if anchor is not None and len(frames) > anchor.most:
+            frames = deque(list(frames)[-NUM_FRAMES:])
         start_s, end_s = frames[0].captured_s, frames[-1].captured_s
-        yield Window(camera, number, tuple(frames), start_s, end_s, "stride", end_s)
+        yield Window(camera, number, tuple(frames), start_s, end_s, "stride", end_s, anchor)
 
 
 def _frame(camera: str, seq: int, noise: Image) -> Frame:
@@ -177,17 +187,21 @@ def _time_windows(
     rounds_ms: list[float] = []
     seen: list[Observation] = []
     until_s = time.perf_counter() + task.seconds
-    while not rounds_ms or (len(rounds_ms) < task.runs and time.perf_counter() < until_s):
+    least = NUM_FRAMES + 1 if scenario.anchored else 1  # windows from one start to the next
+    while len(rounds_ms) < least or (
+        len(rounds_ms) < task.runs and time.perf_counter() < until_s and least == 1
+    ):
         began_s = time.perf_counter()
         seen += look()
         rounds_ms.append((time.perf_counter() - began_s) * 1e3)
     timings = [one.timings for one in seen]
+    middle = statistics.fmean if scenario.anchored else statistics.median
     return Measured(
         scenario,
-        window_ms=statistics.median(rounds_ms) / scenario.cameras,
-        encode_ms=statistics.median(t.encode_ms for t in timings),
-        prefill_ms=statistics.median(t.prefill_ms for t in timings),
-        decode_ms=statistics.median(t.decode_ms for t in timings),
+        window_ms=middle(rounds_ms) / scenario.cameras,
+        encode_ms=middle([t.encode_ms for t in timings]),
+        prefill_ms=middle([t.prefill_ms for t in timings]),
+        decode_ms=middle([t.decode_ms for t in timings]),
         windows=len(seen),
         peak_rss_mb=peak_rss_mb(),
     )

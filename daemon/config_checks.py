@@ -18,6 +18,7 @@ from pipelines.polygons import Polygon, problem_of
 from pipelines.smolvlm2.presets import NAMES
 from pipelines.smolvlm2.prompt import CONTROL_TOKENS
 from pipelines.sources.url import SourceUrl
+from pipelines.window_plan import MOST_FRAMES
 
 SLUG_SCHEMA = {"type": "string", "pattern": "^[a-z0-9_]+$", "maxLength": 64}
 CAMERAS_SCHEMA = {
@@ -155,6 +156,16 @@ def stride(stride_s: float, info: ValidationInfo) -> float:
         text = f"found {stride_s:g}; expected a multiple of interval_s ({interval_s:g})"
         raise Refused(f"{text}, for example {near:g}")
     return stride_s
+
+
+def anchor(value: object, info: ValidationInfo) -> bool:
+    """Anchored windows grow to twice their frames."""
+    if not isinstance(value, bool):
+        raise Refused(f"found {value!r}; expected true or false")
+    most = MOST_FRAMES // 2
+    if value and info.data.get("num_frames", 1) > most:
+        raise Refused(f"needs num_frames of at most {most}: such windows grow to twice as many")
+    return value
 
 
 def below_opening(close_below: float, info: ValidationInfo) -> float:

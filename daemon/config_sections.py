@@ -205,6 +205,11 @@ class WindowConfig(Section):
         default_factory=lambda earlier: 2 * earlier.get("interval_s", 1.0),
         description="between the starts of windows; a multiple of interval_s, by default twice it",
     )
+    anchor: Annotated[bool, AfterValidator(checks.anchor)] = Field(
+        default=False,
+        description="windows keep their start and grow to twice num_frames before there is another "
+        "start: only new frames are run, for a fraction of a prompt's cost on a CPU",
+    )
 
 
 class DescribeConfig(Section):
@@ -251,6 +256,7 @@ class CameraConfig(Section):
             num_frames=self.window.num_frames,
             interval_s=self.window.interval_s,
             stride_s=self.window.stride_s,
+            anchor=self.window.anchor,
             gate=self.gate,
             max_idle_s=self.max_idle_s,
         )

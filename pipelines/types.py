@@ -43,6 +43,14 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True)
+class Anchor:
+    """That a window begins where the one before it began, and only grows at its end."""
+
+    begun: int  # frames of the first window from this start on
+    most: int  # frames it grows to; then there is another start
+
+
+@dataclass(frozen=True, slots=True)
 class Window:
     """The frames of one look at a camera, oldest first."""
 
@@ -53,6 +61,7 @@ class Window:
     end_s: float  # monotonic, of the last frame
     reason: WindowReason
     due_s: float  # monotonic time from which the window could have been run
+    anchor: Anchor | None = None  # None: it slides
 
     @property
     def duration_s(self) -> float:

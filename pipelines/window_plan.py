@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from pipelines.ring import Stamp
@@ -15,6 +15,7 @@ from pipelines.ring import Stamp
 _STALE_S = 3.0  # the least age at which a newest frame no longer shows what is going on
 _SPARE_FRAMES = 4  # that may arrive while the scheduler chooses
 ASK_BACK_S = 30.0  # for questions about the last seconds
+MOST_FRAMES = 64  # of a window: about 5000 tokens of the models' 8192
 _ASK_BACK_FRAMES = 32  # at the most: 14 MB of 512x288
 
 
@@ -27,6 +28,7 @@ class WindowPlan:
     stride_s: float = 2.0  # between windows
     gate: Literal["always", "motion"] = "always"
     max_idle_s: float = 60.0  # with the motion gate, a quiet camera is still looked at this often
+    anchor: bool = False  # windows grow from one start, to `most_frames`; then there is another
     motion_threshold: float = 0.004  # share of the picture; the weakest of 205 scene events: 0.013
 
     def __post_init__(self) -> None:
@@ -40,8 +42,18 @@ class WindowPlan:
                 f"stride_s ({self.stride_s}) must be a multiple of interval_s ({self.interval_s}), "
                 "so that windows share frames and the model need not look at them twice"
             )
+        if self.anchor and self.most_frames > MOST_FRAMES:
+            raise ValueError(
+                f"num_frames is {self.num_frames}; with anchor at most {MOST_FRAMES // 2}, since "
+                "windows grow to twice as many"
+            )
         if not 0.0 <= self.motion_threshold <= 1.0:
             raise ValueError(f"motion_threshold is {self.motion_threshold}; it lies in 0..1")
+
+    @property
+    def most_frames(self) -> int:
+        """How many frames a window may have: never fewer than `num_frames`, when anchored more."""
+        return 2 * self.num_frames if self.anchor else self.num_frames
 
     @property
     def span_s(self) -> float:
@@ -65,7 +77,7 @@ class WindowPlan:
         Until all motion has left the window and three windows more have been looked at, so that a
         debounced rule sees the whole event, and its end, before the camera is left alone.
         """
-        return self.span_s + 4 * self.stride_s
+        return (self.most_frames - 1) * self.interval_s + 4 * self.stride_s
 
     @property
     def ring_capacity(self) -> int:
@@ -80,7 +92,7 @@ class WindowPlan:
     @property
     def zone_capacity(self) -> int:
         """How many frames a zone's ring should hold: nobody asks back about zones."""
-        return self.num_frames + _SPARE_FRAMES
+        return self.most_frames + _SPARE_FRAMES
 
 
 def choose_frames(stamps: Sequence[Stamp], plan: WindowPlan) -> tuple[Stamp, ...] | None:
@@ -104,6 +116,29 @@ def choose_frames(stamps: Sequence[Stamp], plan: WindowPlan) -> tuple[Stamp, ...
     if newest.captured_s - chosen[-1].captured_s > plan.longest_span_s:
         return None
     return tuple(reversed(chosen))
+
+
+def choose_onward(
+    begun: Sequence[Stamp], stamps: Sequence[Stamp], plan: WindowPlan
+) -> tuple[Stamp, ...] | None:
+    """The frames of the window `begun`, and those that continue it up to the newest.
+
+    None where it cannot go on: too long, after a reconnect, where frames came late or have left
+    the ring.
+    """
+    newest, last = stamps[-1], begun[-1]
+    if newest.epoch != last.epoch or stamps[0].seq > begun[0].seq:
+        return None
+    if newest.seq == last.seq:
+        return tuple(begun)
+    count = max(1, round((newest.captured_s - last.captured_s) / plan.interval_s))
+    if len(begun) + count > plan.most_frames:
+        return None
+    between = [s for s in stamps if last.seq < s.seq and s.epoch == last.epoch]
+    more = choose_frames(between, replace(plan, num_frames=count, anchor=False))
+    if more is None or more[0].captured_s - last.captured_s > 2 * plan.interval_s:
+        return None
+    return (*begun, *more)
 
 
 def choose_evenly(stamps: Sequence[Stamp], last_s: float, num_frames: int) -> tuple[Stamp, ...]:

@@ -22,8 +22,8 @@ from typing import Literal
 
 from pipelines.coverage import RECENT_S, Coverage
 from pipelines.ring import FrameRing, Stamp
-from pipelines.types import Window, WindowReason
-from pipelines.window_plan import WindowPlan, choose_frames
+from pipelines.types import Anchor, Window, WindowReason
+from pipelines.window_plan import WindowPlan, choose_frames, choose_onward
 
 __all__ = ["WindowCounts", "WindowPlan", "WindowScheduler"]
 
@@ -145,6 +145,9 @@ class _Track:
         self._waiting: Waiting | None = "no_frames"
         self._stamps: tuple[Stamp, ...] = ()  # as of the last look
         self._chosen: tuple[Stamp, ...] = ()  # of them, those of the window to be given
+        self._begun: tuple[
+            Stamp, ...
+        ] = ()  # of the last window given, which an anchored one goes on
         self._epoch = -1
         self._place_s: float | None = None  # where on the grid the next window ends
         self._last_place_s = -math.inf
@@ -184,6 +187,10 @@ class _Track:
         self._counts["skipped"] += self._advance(self._place_s)
         self._counts["given"] += 1
         self.last_given_s = now_s
+        anchor = None
+        if self._plan.anchor:
+            anchor = Anchor(self._plan.num_frames, self._plan.most_frames)
+            self._begun = self._chosen
         return Window(
             camera=self._camera,
             seq=self._places - 1,
@@ -192,6 +199,7 @@ class _Track:
             end_s=frames[-1].captured_s,
             reason=reason,
             due_s=self._since_s(self._last_place_s),
+            anchor=anchor,
         )
 
     def pass_over(self) -> None:
@@ -235,13 +243,17 @@ class _Track:
         self._stamps = self._ring.stamps()
         if not self._stamps or now_s - self._stamps[-1].captured_s > self._plan.stale_s:
             return "no_frames"
-        self._chosen = choose_frames(self._stamps, self._plan) or ()
+        self._chosen = self._choose()
         if not self._chosen:
             return "filling"
         if self._chosen[-1].epoch != self._epoch:
             self._epoch = self._chosen[-1].epoch
             self._place_s, self.found_due_s = None, math.inf
         return None
+
+    def _choose(self) -> tuple[Stamp, ...]:
+        onward = choose_onward(self._begun, self._stamps, self._plan) if self._begun else None
+        return onward or choose_frames(self._stamps, self._plan) or ()
 
     def _reason(self, now_s: float) -> WindowReason | None:
         if self._plan.gate == "always":

@@ -77,16 +77,39 @@ class CpuEngine:
                 f"{len(ids)} + {room} tokens are more than the model's {self.max_tokens}: "
                 "use fewer frames or shorter questions"
             )
-        input_ids = torch.tensor(ids)  # [P]
-        x = self._text.embed(input_ids)  # [P, hidden]
-        places = (input_ids == self._image_id).nonzero()[:, 0]
+        x = self._embed(torch.tensor(ids), features)
+        cache = self._text.new_cache(len(ids) + room)
+        self._text.read(x, cache)
+        return CpuPrefix(cache, len(ids))
+
+    @torch.inference_mode()
+    def extend(
+        self, prefix: CpuPrefix, ids: Sequence[int], features: Sequence[Tensor]
+    ) -> CpuPrefix:
+        """See `ExtendingEngine.extend`."""
+        if len(ids) > prefix.room:
+            raise ValueError(f"{len(ids)} tokens for a room of {prefix.room}")
+        x = self._embed(torch.tensor(ids), torch.stack(list(features)) if features else None)
+        positions = torch.arange(prefix.num_tokens, prefix.num_tokens + len(ids))
+        seen = torch.ones(len(ids), prefix.num_tokens + len(ids), dtype=torch.bool)
+        self._text.read_on(
+            x, positions, prefix.cache, prefix.num_tokens, seen.tril(prefix.num_tokens)
+        )
+        return CpuPrefix(prefix.cache, prefix.num_tokens + len(ids))
+
+    def bytes_of(self, prefix: CpuPrefix) -> int:
+        """See `ExtendingEngine.bytes_of`."""
+        return prefix.cache.nbytes
+
+    def _embed(self, ids: Tensor, features: Tensor | None) -> Tensor:
+        """[P] ids to [P, hidden], with features [N, tokens, hidden] in place of image tokens."""
+        x = self._text.embed(ids)
+        places = (ids == self._image_id).nonzero()[:, 0]
         rows = features.flatten(0, 1) if features is not None else x[:0]
         if len(places) != len(rows):
             raise ValueError(f"{len(places)} image tokens for {len(rows)} rows of features")
         x[places] = rows
-        cache = self._text.new_cache(len(ids) + room)
-        self._text.read(x, cache)
-        return CpuPrefix(cache, len(ids))
+        return x
 
     @torch.inference_mode()
     def answer(

@@ -19,6 +19,7 @@ from torch import Tensor
 from pipelines.clock import Clock, SystemClock
 from pipelines.errors import InferenceError
 from pipelines.examples import Examples, split_question
+from pipelines.smolvlm2.anchors import ExtendingEngine, KeptPrefixes
 from pipelines.smolvlm2.batch_protocol import BatchEngine, OneAtATime, Prompt
 from pipelines.smolvlm2.cache import EncoderCache
 from pipelines.smolvlm2.comparing import parts_of, whole_of
@@ -34,6 +35,7 @@ from pipelines.types import Frame, FrameKey, Image, Look, Observation, Timings, 
 DEFAULT_DESCRIPTION_TOKENS = 48
 DESCRIBE_ROOM = 64  # tokens of a description's prompt for which a prefix keeps room
 LANGUAGE_TOKENS = 8192  # a smaller vocabulary was made for a fixed set of sentences
+FRAME_WORDS = 20  # tokens of a frame's line in the prompt: 14 with SmolVLM2's vocabulary
 WRITE_TOKENS = 16  # of a text at once: about a second of the 256M model on two old cores
 
 Result = Observation | InferenceError
@@ -54,6 +56,7 @@ class _Worded:
     describe: tuple[int, ...]  # empty: no words
     room: int
     grid: Grid | None = None  # of a picture that is looked at by itself
+    grows: int = 0  # tokens by which its prompt may still grow, of an anchored window
 
 
 class SmolVLM2:
@@ -82,6 +85,9 @@ class SmolVLM2:
         self._engine: BatchEngine[Any] = (
             engine if isinstance(engine, BatchEngine) else OneAtATime(engine)
         )
+        # Batches run prompts in about the time of one, and know no place to keep them apart.
+        self._extending = engine if isinstance(engine, ExtendingEngine) else None
+        self.kept = KeptPrefixes(clock or SystemClock())
         self._tokens = tokens
         self._wording = Wording(tokens, engine.tokens_per_frame, of_time=of_time)
         self._tiling = tiling
@@ -90,7 +96,9 @@ class SmolVLM2:
         self._clock = clock or SystemClock()
         self._image_batches = itertools.count()
         self._examples: dict[str, Examples] = {}
-        self._warm: dict[tuple[FrameKey, ...], Prefix] = {}  # of the windows looked at last
+        self._warm: dict[
+            tuple[tuple[FrameKey, ...], tuple[int, ...]], Prefix
+        ] = {}  # of the windows looked at last
 
     @property
     def model_id(self) -> str:
@@ -265,7 +273,14 @@ class SmolVLM2:
             describe=describe,
             room=max(sum(map(len, suffixes)), words),
             grid=grid,
+            grows=self._grows(look.window),
         )
+
+    def _grows(self, window: Window) -> int:
+        if window.anchor is None:
+            return 0
+        frames = window.anchor.most - window.anchor.begun
+        return frames * (self._engine.tokens_per_frame + FRAME_WORDS)
 
     def _known(self, name: str) -> Examples:
         if name not in self._examples:
@@ -293,6 +308,7 @@ class SmolVLM2:
             return self._observe(group)
         except (RuntimeError, ValueError) as error:  # PyTorch's own, out of memory among them
             self._warm = {}
+            self.kept.clear()
             if len(group) == 1:
                 return [_failure(group[0].look, error)]
         half = len(group) // 2
@@ -369,7 +385,7 @@ class SmolVLM2:
         The daemon sends an alert before it asks for words: the second look at the same frames
         then costs neither encoding nor prefill.
         """
-        found = [self._warm.get(one.keys) for one in group]
+        found = [self._warm.get((one.keys, one.ids)) for one in group]
         warm = [prefix for prefix in found if prefix is not None]
         serves = len(warm) == len(group) and all(
             prefix.room >= one.room for prefix, one in zip(warm, group, strict=True)
@@ -382,9 +398,26 @@ class SmolVLM2:
         prompts = [
             Prompt(one.ids, frames, one.room) for one, frames in zip(group, features, strict=True)
         ]
-        prefixes = list(self._engine.prefill_all(prompts))
-        self._warm = {one.keys: prefix for one, prefix in zip(group, prefixes, strict=True)}
+        if self._extending is not None and len(group) == 1 and group[0].grows:
+            prefixes = [self._grow(group[0], prompts[0], self._extending)]
+        else:
+            prefixes = list(self._engine.prefill_all(prompts))
+        self._warm = {
+            (one.keys, one.ids): prefix for one, prefix in zip(group, prefixes, strict=True)
+        }
         return prefixes
+
+    def _grow(self, one: _Worded, prompt: Prompt, engine: ExtendingEngine) -> Prefix:
+        """Run what an anchored window's prompt has more than the one kept of the window before."""
+        name = (one.frames[-1].camera, one.frames[-1].view, one.examples)
+        found = self.kept.find(name, prompt, one.keys, engine)
+        if found is not None:
+            return found
+        longest = self._engine.max_tokens - len(prompt.ids)
+        spacious = prompt._replace(room=max(prompt.room, min(prompt.room + one.grows, longest)))
+        prefix: Prefix = self._engine.prefill_all([spacious])[0]
+        self.kept.keep(name, prompt, one.keys, prefix, engine.bytes_of(prefix))
+        return prefix
 
     def _answer(
         self, group: Sequence[_Worded], prefixes: Sequence[Prefix]

@@ -36,6 +36,7 @@ def video_prefix(
     duration_s: float,
     tokens_per_frame: int,
     says: Sequence[str] = (),
+    begun: int | None = None,
 ) -> str:
     """Give all that stands before the question's blank line, equal for all questions of a window.
 
@@ -46,13 +47,17 @@ def video_prefix(
     processor, whole seconds are shown and the rest is cut off. `duration_s` is shown as H:MM:SS.
     Each frame holds `tokens_per_frame` image tokens, in whose place its features go.
 
+    `begun`: of a window that grows, how many frames it began with. The words before the frames
+    must not change then, so they tell that number, and `duration_s` is of those frames: the first
+    window from a start on is worded as any other, later ones have frames beyond what was announced.
+
     Raises `ValueError` without frames or with a negative time.
     """
     if not timestamps_s:
         raise ValueError("a prompt needs at least one frame")
     if min(*timestamps_s, duration_s) < 0:
         raise ValueError(f"times start at 0, not {list(timestamps_s)} of {duration_s} s")
-    frame_count = num2words(len(timestamps_s))
+    frame_count = num2words(begun or len(timestamps_s))
     picture = _picture(tokens_per_frame)
     intro = (
         f"{START_TOKEN}User: {_examples(says, picture)}You are provided the following series of "

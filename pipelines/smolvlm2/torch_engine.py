@@ -128,18 +128,44 @@ class TorchEngine:
                 f"{len(ids)} + {room} tokens are more than the model's {self.max_tokens}: "
                 "use fewer frames or shorter questions"
             )
+        embeddings = self._embed(ids, features)
+        layers = [_PreallocatedLayer(len(ids) + room) for _ in range(self._num_layers)]
+        cache = Cache(layers=[*layers])
+        self._text(inputs_embeds=embeddings[None], past_key_values=cache, use_cache=True)
+        return Prefix(tuple(layers), len(ids))
+
+    @torch.inference_mode()
+    def extend(self, prefix: Prefix, ids: Sequence[int], features: Sequence[Tensor]) -> Prefix:
+        """See `ExtendingEngine.extend`."""
+        if len(ids) > prefix.room:
+            raise ValueError(f"{len(ids)} tokens for a room of {prefix.room}")
+        embeddings = self._embed(ids, torch.stack(list(features)) if features else None)
+        start, end = prefix.num_tokens, prefix.num_tokens + len(ids)
+        mask = torch.ones(len(ids), end, dtype=torch.bool, device=self._device).tril(start)
+        self._text(
+            inputs_embeds=embeddings[None],
+            attention_mask=mask[None, None],
+            position_ids=torch.arange(start, end, device=self._device)[None],
+            past_key_values=prefix.rewind(),
+            use_cache=True,
+        )
+        return Prefix(prefix.layers, end)
+
+    def bytes_of(self, prefix: Prefix) -> int:
+        """See `ExtendingEngine.bytes_of`."""
+        return sum(layer.keys.nbytes + layer.values.nbytes for layer in prefix.layers)
+
+    def _embed(self, ids: Sequence[int], features: Tensor | None) -> Tensor:
+        """[P] ids to [P, hidden], with features [N, tokens, hidden] in place of image tokens."""
         input_ids = torch.tensor(ids, device=self._device)  # [P]
-        embeddings = self._text.embed_tokens(input_ids)  # [P, hidden]
+        embeddings: Tensor = self._text.embed_tokens(input_ids)  # [P, hidden]
         places = [i for i, token in enumerate(ids) if token == self._image_id]
         rows = features.flatten(0, 1) if features is not None else embeddings[:0]
         if len(places) != len(rows):
             raise ValueError(f"{len(places)} image tokens for {len(rows)} rows of features")
         if places:
             embeddings[torch.tensor(places, device=self._device)] = rows
-        layers = [_PreallocatedLayer(len(ids) + room) for _ in range(self._num_layers)]
-        cache = Cache(layers=[*layers])
-        self._text(inputs_embeds=embeddings[None], past_key_values=cache, use_cache=True)
-        return Prefix(tuple(layers), len(ids))
+        return embeddings
 
     @torch.inference_mode()
     def answer(

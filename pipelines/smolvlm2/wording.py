@@ -45,7 +45,10 @@ class Wording:
         # decimal, so that 2.98 s does not read 00:02 in one window and 00:03 in the next.
         times_s = tuple(round(frame.captured_s - window.start_s, 1) for frame in window.frames)
         says = examples.says if examples is not None else ()
-        return self._prefix(times_s, round(window.duration_s, 1), says)
+        if window.anchor is None:
+            return self._prefix(times_s, round(window.duration_s, 1), says)
+        begun = min(window.anchor.begun, len(times_s))
+        return self._prefix(times_s, times_s[begun - 1], says, begun)
 
     def picture_ids(self, grid: Grid) -> tuple[int, ...]:
         """Ids of the prompt up to the question about one picture."""
@@ -59,13 +62,23 @@ class Wording:
         return self._suffix(question, self._of_time and grid is None)
 
     def _encode_prefix(
-        self, times_s: Sequence[float], duration_s: float, says: Sequence[str]
+        self,
+        times_s: Sequence[float],
+        duration_s: float,
+        says: Sequence[str],
+        begun: int | None = None,
     ) -> tuple[int, ...]:
-        return tuple(self._tokens.encode(self._text(times_s, duration_s, says)))
+        return tuple(self._tokens.encode(self._text(times_s, duration_s, says, begun)))
 
-    def _text(self, times_s: Sequence[float], duration_s: float, says: Sequence[str]) -> str:
+    def _text(
+        self,
+        times_s: Sequence[float],
+        duration_s: float,
+        says: Sequence[str],
+        begun: int | None = None,
+    ) -> str:
         if self._of_time:
-            return video_prefix(times_s, duration_s, self._tokens_per_frame, says)
+            return video_prefix(times_s, duration_s, self._tokens_per_frame, says, begun)
         return pictures_prefix([(0, 0)] * len(times_s), self._tokens_per_frame, says)
 
     def _encode_suffix(self, question: str, of_time: bool) -> tuple[int, ...]:  # noqa: FBT001

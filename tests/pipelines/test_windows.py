@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipelines.ring import FrameRing
-from pipelines.types import Frame, Window
+from pipelines.types import Anchor, Frame, Window
 from pipelines.windows import WindowPlan, WindowScheduler
 
 START_S = 1000.0
@@ -106,6 +106,52 @@ def test_frames_that_lie_too_far_apart_are_no_window() -> None:
         camera.put(START_S + at_s)
     assert windows.next_window(START_S + 7) is None
     assert windows.counts("a", START_S + 7).waiting == "filling"
+
+
+def anchored(**plan: object) -> tuple[Camera, WindowScheduler]:
+    return one_camera(anchor=True, stride_s=1.0, **plan)
+
+
+def test_an_anchored_window_keeps_its_start_and_grows_to_twice_its_frames() -> None:
+    camera, windows = anchored()
+    now_s, given = camera.fill(START_S, 3), []
+    for _ in range(7):
+        now_s += 1
+        camera.put(now_s)
+        given.append(windows.next_window(now_s))
+    assert [seqs(window) for window in given] == [
+        *([*range(last + 1)] for last in range(3, 8)),
+        [5, 6, 7, 8],
+        [5, 6, 7, 8, 9],
+    ]
+    assert {window.anchor for window in given if window} == {Anchor(begun=4, most=8)}
+
+
+def test_a_slow_model_has_an_anchored_window_go_on_with_all_frames_between() -> None:
+    camera, windows = anchored()
+    now_s = camera.fill(START_S, 4)
+    assert seqs(windows.next_window(now_s)) == [0, 1, 2, 3]
+    now_s = camera.fill(now_s + 1, 3)
+    assert seqs(windows.next_window(now_s)) == [0, 1, 2, 3, 4, 5, 6]
+    now_s = camera.fill(now_s + 1, 3)  # two too many
+    assert seqs(windows.next_window(now_s)) == [6, 7, 8, 9]
+
+
+@pytest.mark.parametrize("fault", ["reconnect", "gap"])
+def test_an_anchored_window_does_not_reach_over(fault: str) -> None:
+    camera, windows = anchored()
+    now_s = camera.fill(START_S, 4)
+    assert windows.next_window(now_s) is not None
+    camera.epoch += fault == "reconnect"
+    now_s = camera.fill(now_s + (3.2 if fault == "gap" else 1.0), 1)
+    assert windows.next_window(now_s) is None
+    now_s = camera.fill(now_s + 1, 3)
+    assert seqs(windows.next_window(now_s)) == [4, 5, 6, 7]
+
+
+def test_anchored_windows_with_too_many_frames_are_refused() -> None:
+    with pytest.raises(ValueError, match="with anchor at most 32"):
+        WindowPlan(num_frames=33, anchor=True)
 
 
 def test_no_window_from_frames_of_two_connections() -> None:
@@ -207,10 +253,13 @@ def test_the_thread_is_told_how_long_to_wait() -> None:
 
 
 PLANS = st.builds(
-    lambda frames, interval, steps: WindowPlan(frames, interval, steps * interval),
+    lambda frames, interval, steps, anchor: WindowPlan(
+        frames, interval, steps * interval, anchor=anchor
+    ),
     st.integers(1, 8),
     st.sampled_from([0.25, 0.5, 1.0]),
     st.integers(1, 6),
+    st.booleans(),
 )
 
 
@@ -228,10 +277,15 @@ def test_windows_are_whole_new_and_of_one_connection(
     for window in simulate(cameras, scheduler(*cameras), model_s, 40.0, seed):
         plan = plans[int(window.camera)]
         frames = window.frames
-        assert len(frames) == plan.num_frames
+        assert plan.num_frames <= len(frames) <= plan.most_frames
         assert len({frame.epoch for frame in frames}) == 1
         assert [f.seq for f in frames] == sorted({f.seq for f in frames})
-        assert 0.0 <= window.duration_s <= plan.longest_span_s
+        assert (
+            0.0
+            <= window.duration_s
+            <= plan.longest_span_s * (1 if not plan.anchor else 2)
+            + (2 * plan.interval_s if plan.anchor else 0.0)
+        )
         assert frames[-1].seq > last_newest[window.camera]
         last_newest[window.camera] = frames[-1].seq
 
