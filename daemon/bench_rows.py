@@ -59,7 +59,9 @@ class Measured:
     """One scenario's figures, of all windows that were timed."""
 
     scenario: Scenario
-    window_ms: float  # median; of anchored windows, the mean from start to start; with several cameras, of a round, divided by them
+    # Median; of anchored windows, the mean from start to start. With several cameras, of a round,
+    # divided by them.
+    window_ms: float
     encode_ms: float
     prefill_ms: float
     decode_ms: float

@@ -25,7 +25,9 @@ def write_tiny_checkpoint(directory: Path, seed: int = 0, model_type: str = "smo
     """
     directory.mkdir(parents=True, exist_ok=True)
     vocab_size = 512
-    ids = {token: number for number, token in enumerate(FULL_SIZE_IDS)}
+    # Marks of tiles are spelt out, as in the first SmolVLM 2.2B.
+    control = [token for token in FULL_SIZE_IDS if not token.startswith("<row_")]
+    ids = {token: number for number, token in enumerate(control)}
     write_tokenizer(directory, ids, vocab_size)
     config = checkpoint_config(
         text={
