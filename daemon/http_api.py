@@ -7,19 +7,20 @@ are `{"error": ...}` in words for people. docs/http.md is its reference.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import stat
-import time
-from collections.abc import Callable, Generator, Mapping
+import threading
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import anyio.to_thread
+import structlog
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
@@ -27,29 +28,25 @@ from starlette.staticfiles import StaticFiles
 from daemon.config_errors import did_you_mean
 from daemon.control import Answer
 from daemon.figures import Gauges, not_ready
+from daemon.http_arguments import body_of, search_of
 from daemon.http_guard import TRUSTED, error_response
 from daemon.media_files import is_ours
 from daemon.media_links import MediaLinks
 from daemon.metrics import CONTENT_TYPE, Exposition
-from daemon.moments import moment
 from daemon.overview import cameras_content, status_content
 from daemon.pulse import Pulse
 from daemon.questions import NotRemembered
 from daemon.redact import mask_urls
-from daemon.store_events import EVENTS_LIMIT
 from pipelines.errors import RequestRefused, SmolwatchError
 from pipelines.requests import check_question
 
 Json = dict[str, Any]
 T = TypeVar("T")
+log = structlog.get_logger(__name__)
 
-BODY_BYTES: Final = 65_536
-BODY_S: Final = 10.0
 READS_AT_ONCE: Final = 4  # of store and figures: the cameras need the machine more
 ASKS_AT_ONCE: Final = 12  # more than may wait for the model, so that a refusal never waits
-_PAGE: Final = 100
-_TEXTS: Final = ("camera", "rule", "search", "severity")
-_MOMENTS: Final = ("since", "until")
+_LOOK_S: Final = 0.5  # whether whoever asked is still there
 _OF_A_LOOK: Final[Mapping[str, type]] = {
     "camera": str, "last_s": float, "wait_s": float, "snapshot": bool,
 }  # fmt: skip
@@ -131,7 +128,7 @@ class _Api:
 
     async def events(self, request: Request) -> Response:
         """Events, oldest first, and where the ones before and after them begin."""
-        wanted = _wanted(request, numbers=("after", "before"))
+        wanted = search_of(request, numbers=("after", "before"))
         found = await self._answers("events", wanted)
         events = [
             {"number": one["number"], **self._to.links.as_paths(one["event"])} for one in found
@@ -147,12 +144,12 @@ class _Api:
 
     async def incidents(self, request: Request) -> Response:
         """Incidents, oldest first."""
-        found = await self._answers("events", {**_wanted(request), "incidents": True})
+        found = await self._answers("events", {**search_of(request), "incidents": True})
         return JSONResponse({"incidents": [one["incident"] for one in found]})
 
     async def ask(self, request: Request) -> Response:
         """A question about a camera's last seconds."""
-        asked = await _body(request, {"question": str, **_OF_A_LOOK})
+        asked = await body_of(request, {"question": str, **_OF_A_LOOK})
         if "question" not in asked:
             raise HTTPException(400, "question is missing: what do you want to know?")
         try:
@@ -163,7 +160,7 @@ class _Api:
 
     async def describe(self, request: Request) -> Response:
         """Words for a camera's newest window."""
-        return await self._asked(request, await _body(request, _OF_A_LOOK))
+        return await self._asked(request, await body_of(request, _OF_A_LOOK))
 
     async def media(self, request: Request) -> Response:
         """A picture or clip of an event; parts of it, too."""
@@ -189,17 +186,16 @@ class _Api:
                 404, f"there is no camera '{camera}'.{guess} There are: {', '.join(cameras)}"
             )
         wanted = {**asked, "last": asked.get("last_s"), "patience": asked.get("wait_s")}
-        answers = self._to.answers["ask"](wanted)
+        answers, gone = self._to.answers["ask"](wanted), threading.Event()
+        work = partial(_answered, answers, gone)
+        waiting = asyncio.create_task(anyio.to_thread.run_sync(work, limiter=self._asks))
         try:
-            while True:
-                told = await anyio.to_thread.run_sync(next, answers, limiter=self._asks)
-                if "answer" in told:
-                    return JSONResponse(told["answer"])
+            while not (await asyncio.wait({waiting}, timeout=_LOOK_S))[0]:
                 if await request.is_disconnected():
                     return Response(status_code=499)  # nobody reads it
+            return JSONResponse(waiting.result())
         finally:
-            if isinstance(answers, Generator):
-                answers.close()  # the model need not answer any more
+            gone.set()  # the model need not answer any more
 
     async def _answers(self, operation: str, wanted: Json) -> list[Json]:
         return await self._read(lambda: list(self._to.answers[operation](wanted)))
@@ -209,76 +205,19 @@ class _Api:
         return await anyio.to_thread.run_sync(work, limiter=self._reads)
 
 
-def _wanted(request: Request, numbers: tuple[str, ...] = ()) -> Json:
-    """The arguments of a search, as the control socket takes them. Unknown ones are refused."""
-    known = (*_TEXTS, *_MOMENTS, *numbers, "limit")
-    wanted: Json = {"limit": _PAGE, **dict.fromkeys(numbers)}
-    now = time.time()
-    for key, text in request.query_params.items():
-        if key not in known:
-            guess = did_you_mean(key, known)
-            raise HTTPException(400, f"unknown '{key}'.{guess} Known are: {', '.join(known)}")
-        if key in _TEXTS:
-            wanted[key] = text
-        elif key in _MOMENTS:
-            wanted[key] = moment(text, now)
-        else:
-            wanted[key] = _number(key, text)
-    return wanted
-
-
-def _number(key: str, text: str) -> int:
-    most = EVENTS_LIMIT if key == "limit" else 2**62
-    if not text.isascii() or not text.isdecimal() or not 1 <= int(text[:20]) <= most:
-        raise HTTPException(400, f"{key}: found '{text}'; expected a number from 1 to {most}")
-    return int(text)
-
-
-async def _body(request: Request, known: Mapping[str, type]) -> Json:
-    """The object that was sent, with keys of these kinds; all but `camera` may be left out."""
-    told = _parsed(await _sent(request))
-    for key, value in told.items():
-        kind = known.get(key)
-        if kind is None:
-            guess = did_you_mean(key, tuple(known))
-            raise HTTPException(400, f"unknown '{key}'.{guess} Known are: {', '.join(known)}")
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not (is_number if kind is float else isinstance(value, kind)):
-            words = {str: "a text", float: "a number", bool: "true or false"}[kind]
-            raise HTTPException(400, f"{key}: expected {words}")
-    if "camera" not in told:
-        raise HTTPException(400, "camera is missing: which one is to be looked at?")
-    return told
-
-
-async def _sent(request: Request) -> bytes:
-    """All of a small body that comes in time."""
-    found = bytearray()
+def _answered(answers: Iterator[Json], gone: threading.Event) -> Json | None:
+    """In a thread: the answer, or None where nobody waits for it any more."""
     try:
-        async with asyncio.timeout(BODY_S):
-            async for part in request.stream():
-                found += part
-                if len(found) > BODY_BYTES:
-                    raise HTTPException(413, f"more than {BODY_BYTES // 1024} KiB are not read")
-    except TimeoutError:
-        raise HTTPException(408, f"the request did not come within {BODY_S:.0f} s") from None
-    except ClientDisconnect:
-        raise HTTPException(400, "the connection ended within the request") from None
-    return bytes(found)
-
-
-def _parsed(body: bytes) -> Json:
-    try:
-        told = json.loads(body, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):
-        told = None
-    if not isinstance(told, dict):
-        raise HTTPException(400, 'expected a JSON object, such as {"camera": "porch"}')
-    return told
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(name)  # NaN and infinities are Python's, not JSON's
+        for told in answers:
+            if "answer" in told:
+                found: Json = told["answer"]
+                return found
+            if gone.is_set():
+                break
+        return None
+    finally:
+        if isinstance(answers, Generator):
+            answers.close()
 
 
 def _status_of(path: Path) -> os.stat_result | None:
@@ -308,6 +247,7 @@ async def _refused(_: Request, error: Exception) -> Response:
     return error_response(503 if later else 400, mask_urls(str(error)))
 
 
-async def _failed(_: Request, __: Exception) -> Response:
-    """What nobody foresaw: its traceback is in the log."""
+async def _failed(request: Request, error: Exception) -> Response:
+    """What nobody foresaw."""
+    log.error("http.failed", path=request.url.path, exc_info=error)
     return error_response(500, "smolwatch could not answer: look into its log")

@@ -121,19 +121,27 @@ class Guard:
         refused = self._admission.refusal(scope["method"], path, query, headers)
         scope[TRUSTED] = self._admission.is_trusted(path, query, headers)
 
+        app = self._app if refused is None else error_response(refused.status, refused.error)
+        started = False
+
         async def send_guarded(message: Message) -> None:
+            nonlocal started
             if message["type"] == "http.response.start":
+                started = True
                 told = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
                     told.setdefault(name, value)
             await send(message)
 
-        app = self._app if refused is None else error_response(refused.status, refused.error)
         try:
             async with asyncio.timeout(LONGEST_S):
                 await app(scope, receive, send_guarded)
         except TimeoutError:
             return  # who reads so slowly has its connection closed
+        except asyncio.CancelledError:  # by the server, which stops
+            if not started:
+                gone = error_response(503, "smolwatch is stopping: ask again when it runs")
+                await gone(scope, receive, send_guarded)
 
 
 def own_names() -> tuple[str, ...]:

@@ -50,7 +50,8 @@ class HttpServer:
 
     def run(self, stop: threading.Event) -> None:
         """Answer until `stop`; ends within two seconds of it."""
-        logging.getLogger("uvicorn").setLevel(logging.ERROR)  # else strangers fill the log
+        # Otherwise strangers fill the log; what fails of ours, `daemon.http_api` tells itself.
+        logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
         while not stop.is_set():
             self.heartbeat_s = self._clock.monotonic_s()
             found = _listener(self._listen)

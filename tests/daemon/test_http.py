@@ -7,10 +7,11 @@ import json
 import os
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -495,3 +496,81 @@ def test_an_address_that_is_taken_is_told_once_and_tried_again(logs: list[EventD
     told = [line for line in logs if line["event"] == "http.unavailable"]
     assert len(told) == 1
     assert "http.listen" in told[0]["hint"]
+
+
+Asked = Callable[[Any], Iterator[dict[str, Any]]]
+
+
+class Endless:
+    """A question that the model never answers."""
+
+    def __init__(self) -> None:
+        self.given_up = threading.Event()
+
+    def __call__(self, _: Any) -> Iterator[dict[str, Any]]:
+        try:
+            while not self.given_up.wait(0.05):
+                yield {"waiting": "for ever"}
+        finally:
+            self.given_up.set()
+
+
+@contextmanager
+def unanswered(
+    answer: Callable[[Any], Iterator[dict[str, Any]]] | None = None,
+) -> Iterator[tuple[int, Endless]]:
+    front, endless = Front(HttpConfig(listen="127.0.0.1:0"), SystemClock()), Endless()
+    settings = SimpleNamespace(cameras=())
+    watched = SimpleNamespace(captures={"yard": None})
+    front.show(SimpleNamespace(settings=settings, watched=watched), {"ask": answer or endless})  # type: ignore[arg-type]
+    with serving(front.http) as port:
+        yield port, endless
+
+
+def send_question(port: int) -> socket.socket:
+    body = b'{"camera":"yard"}'
+    link = socket.create_connection(("127.0.0.1", port), timeout=30)
+    link.sendall(
+        b"POST /api/describe HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+    )
+    return link
+
+
+def test_who_goes_away_has_the_question_taken_back() -> None:
+    with unanswered() as (port, endless):
+        send_question(port).close()
+        assert endless.given_up.wait(30)
+
+
+def test_a_stop_does_not_wait_for_answers(caplog: pytest.LogCaptureFixture) -> None:
+    with unanswered() as (port, endless):
+        link = send_question(port)
+        assert not endless.given_up.wait(0.5)
+    assert b"smolwatch is stopping" in link.recv(65_536)
+    link.close()
+    assert "Traceback" not in caplog.text
+    assert endless.given_up.wait(30)  # the thread has ended, too: `serving` looks
+
+
+def test_what_nobody_foresaw_is_logged_and_answered(logs: list[EventDict]) -> None:
+    def broken(_: Any) -> Iterator[dict[str, Any]]:
+        raise ZeroDivisionError
+
+    with unanswered(broken) as (port, _):
+        link = send_question(port)
+        assert link.recv(65_536).startswith(b"HTTP/1.1 500")
+        link.close()
+    [told] = [line for line in logs if line["event"] == "http.failed"]
+    assert isinstance(told["exc_info"], ZeroDivisionError)
+
+
+def test_a_body_that_does_not_come_is_not_waited_for_by_others() -> None:
+    with unanswered() as (port, _), socket.create_connection(("127.0.0.1", port)) as slow:
+        slow.sendall(
+            b"POST /api/ask HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            b"Content-Length: 50\r\n\r\n{"
+        )
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as link:
+            link.request("GET", "/healthz")
+            assert link.getresponse().status == 200

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,7 +14,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from daemon.figures import CameraFigures, Disk, Figures, Gauges, RuleFigures, not_ready, problem_of
 from daemon.metered import MeteredSink, Meters
 from daemon.metrics import Exposition
+from daemon.mqtt.options import MqttOptions
+from daemon.mqtt.payloads import snapshot
 from daemon.mqtt.records import PublisherHealth
+from daemon.mqtt.topics import Topics
+from daemon.outbox import Outbox
+from daemon.publisher import Publisher
+from pipelines.clock import SystemClock
 from pipelines.errors import RequestRefused
 from pipelines.model_slot import ModelState
 from pipelines.types import Observation, Outcome, Timings
@@ -21,6 +28,7 @@ from pipelines.vitals import CameraHealth
 from pipelines.windows import WindowCounts
 from tests.daemon.events import MATCH
 from tests.fakes import FakeClock, FakeSink
+from tests.mosquitto import Mosquitto, wait_until
 
 BASE_UNITS = ("_seconds", "_bytes", "_ratio", "_per_second")
 
@@ -176,3 +184,17 @@ def test_what_is_wrong_is_said_in_words() -> None:
 def test_before_the_parts_are_there_it_is_said_so(tmp_path: Path) -> None:
     with pytest.raises(RequestRefused, match="starting"):
         Gauges(FakeClock()).read()
+
+
+def test_the_way_to_the_broker_is_measured(broker: Mosquitto) -> None:
+    took_s: list[float] = []
+    outbox, stop = Outbox(SystemClock()), threading.Event()
+    options = MqttOptions("127.0.0.1", broker.port)
+    publisher = Publisher(outbox, options, SystemClock(), measured=took_s.append)
+    thread = threading.Thread(target=publisher.run, args=(stop,))
+    thread.start()
+    outbox.put(snapshot(Topics("smolwatch"), "porch", b"jpeg"))
+    wait_until(lambda: took_s, "an acknowledgement")
+    stop.set()
+    thread.join(20)
+    assert 0 < took_s[0] < 60
