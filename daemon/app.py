@@ -29,6 +29,7 @@ from daemon.handover import Handover
 from daemon.highlights import answers_of as highlight_answers
 from daemon.highlights import keeping
 from daemon.letters import letter_answers
+from daemon.log_levels import level_answer
 from daemon.lookout import Lookout
 from daemon.media import MediaWriter
 from daemon.model_loader import ModelLoader
@@ -227,6 +228,7 @@ def join(ground: Ground, reload: Reload | None = None, before: App | None = None
         **answers(store, rules, selftests.failed),
         **trial_answers(store, seen, selftests),
         **letter_answers(outbox),
+        "log-level": level_answer,
         **answers_of(digests),
         **highlight_answers(store, keeping(config)),
         **reload_answers(reload),

@@ -30,6 +30,7 @@ from daemon.cli_events import events
 from daemon.cli_files import files
 from daemon.cli_highlights import highlights
 from daemon.cli_install import install_service, uninstall_service
+from daemon.cli_log_level import log_level
 from daemon.cli_memory import why
 from daemon.cli_mqtt import mqtt_app
 from daemon.cli_reload import reload
@@ -68,6 +69,7 @@ app.command()(backtest)
 app.command()(selftest)
 scene_app.command("record")(scene_record)
 app.command("ask")(ask_back)
+app.command("log-level")(log_level)
 app.command()(reload)
 
 app.add_typer(bench_app, name="bench")
@@ -118,7 +120,10 @@ def run(config: ConfigOption) -> None:
     from daemon.service import serve
 
     loaded = _load(config)
-    logs.setup(level=loaded.log.level, secrets=loaded.secret_values)
+    logs.setup(
+        level=loaded.log.level, levels=loaded.log.levels, secrets=loaded.secret_values,
+        json_lines=loaded.log.json_lines,
+    )  # fmt: skip
     try:
         code = serve(loaded, os.environ, socket.gethostname(), config)
     except SmolwatchError as error:

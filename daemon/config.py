@@ -77,7 +77,9 @@ class Config(Section):
     @model_validator(mode="after")
     def _keep_what_was_filled_in(self, info: ValidationInfo) -> Self:
         if isinstance(info.context, checks.Context):
-            self._filled = tuple(v for v in info.context.secrets.found if "://" not in v)
+            self._filled = tuple(
+                sorted(value for value in info.context.secrets.found if "://" not in value)
+            )
         return self
 
     @property

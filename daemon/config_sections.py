@@ -6,6 +6,7 @@ Knows single sections: what is said of them here is what editors and the referen
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -24,6 +25,7 @@ from pydantic import (
 
 from daemon import config_broker as mqtt
 from daemon import config_checks as checks
+from daemon.log_levels import Level, Part
 from daemon.mqtt.options import MqttOptions
 from daemon.mqtt.tls import TlsFiles
 from pipelines.sources.base import DecodeMode
@@ -266,7 +268,27 @@ class LogConfig(Section):
     """What is written down on this machine."""
 
     events: Path | None = Field(default=None, description="file of events, one JSON object a line")
-    level: Literal["debug", "info", "warning", "error"] = "info"
+    events_max_bytes: Annotated[Count, Field(ge=100_000)] = Field(
+        default=10_000_000, description="a file that is full becomes NAME.1, NAME.1 becomes NAME.2"
+    )
+    events_keep: Annotated[Count, Field(ge=0, le=1000)] = Field(
+        default=4, description="how many of those stay"
+    )
+    events_max_age_days: Annotated[float, Field(strict=True, gt=0, le=3650)] = Field(
+        default=30.0, description="of those: how long after their last line"
+    )
+    level: Level = "info"
+    levels: Mapping[Part, Level] = Field(
+        default={}, description="of single parts", examples=["{capture: debug}"]
+    )
+    format: Literal["auto", "json", "terminal"] = Field(
+        default="auto", description="auto: lines for people on a terminal, else JSON"
+    )
+
+    @property
+    def json_lines(self) -> bool | None:
+        """None where the stream decides."""
+        return None if self.format == "auto" else self.format == "json"
 
 
 class MediaConfig(Section):

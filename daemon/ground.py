@@ -10,8 +10,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from daemon.config import Config
+from daemon.config_sections import LogConfig
 from daemon.control import ControlServer
 from daemon.eventlog import EventLog
 from daemon.front import Front
@@ -115,9 +117,9 @@ def lay_ground(
     replies = before.replies if before is not None and outbox is before.outbox else None
     if outbox is not None and replies is None:
         replies = Replies(around.clock, outbox.changed)
-    log = before.event_log if before and before.config.log.events == config.log.events else None
+    log = before.event_log if before and _same_file(before.config.log, config.log) else None
     if log is None and config.log.events is not None:
-        log = EventLog(config.log.events)
+        log = _event_log(config.log, config.log.events, around.clock)
     links, meters = around.front.links, around.front.meters
     sink = MeteredSink(EventSink(around.clock, topics, log, outbox, around.store, links), meters)
     same_media = before is not None and before.media and before.config.media == config.media
@@ -137,6 +139,19 @@ def lay_ground(
         config, around, mqtt, cameras, topics, outbox, replies, log, sink, wishes,
         media, media_stop, publisher, publisher_stop,
     )  # fmt: skip
+
+
+def _event_log(said: LogConfig, path: Path, clock: Clock) -> EventLog:
+    max_age_s = said.events_max_age_days * 86_400.0
+    return EventLog(path, said.events_max_bytes, said.events_keep, max_age_s, clock.wall_time)
+
+
+def _same_file(old: LogConfig, new: LogConfig) -> bool:
+    """Whether the event log stays as it is."""
+    return all(
+        getattr(old, name) == getattr(new, name)
+        for name in ("events", "events_max_bytes", "events_keep", "events_max_age_days")
+    )
 
 
 def _cameras(

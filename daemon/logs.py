@@ -8,13 +8,16 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import TextIO
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from daemon.log_levels import Level, Part, set_level
+from daemon.log_repeats import Repeats
 from daemon.redact import Redactor
 
 _CHATTY = ("amqtt", "transitions", "asyncio", "httpx", "urllib3", "filelock", "huggingface_hub")
@@ -43,15 +46,18 @@ class RedactSecrets:
 def setup(
     *,
     level: str = "info",
+    levels: Mapping[Part, Level] | None = None,
     secrets: Iterable[str] = (),
     stream: TextIO | None = None,
     json_lines: bool | None = None,
+    now_s: Callable[[], float] = time.monotonic,
 ) -> None:
     """Set up structlog and the standard library's logging, once, from the command line.
 
     `stream` is standard error if not given, which systemd sends to the journal. `json_lines` None
-    means: JSON, unless the stream is a terminal. `secrets` are masked wherever they appear. May be
-    called again, when the configuration has been read and its secrets are known.
+    means: JSON, unless the stream is a terminal. `secrets` are masked wherever they appear.
+    `levels`: of single parts (`daemon.log_levels`). What repeats is counted (`daemon.log_repeats`),
+    by the monotonic `now_s`. May be called again, when the configuration has been read.
     """
     target = sys.stderr if stream is None else stream
     as_json = not target.isatty() if json_lines is None else json_lines
@@ -82,12 +88,28 @@ def setup(
             ],
         )
     )
+    handler.addFilter(Repeats(now_s))
     root = logging.getLogger()
+    tell_repeats(ending=True)  # of an earlier call
     root.handlers[:] = [handler]
-    root.setLevel(level.upper())
-    _catch_the_rest()
+    set_level("all", level)
     for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)
+    for part, wanted in (levels or {}).items():
+        set_level(part, wanted)
+    _catch_the_rest()
+
+
+def tell_repeats(*, ending: bool = False) -> None:
+    """Say what was counted instead of said, where it is time. To be called now and then."""
+    for handler in logging.getLogger().handlers:
+        for held in [one for one in handler.filters if isinstance(one, Repeats)]:
+            for record in held.due(ending=ending):
+                handler.acquire()
+                try:
+                    handler.emit(record)
+                finally:
+                    handler.release()
 
 
 def _catch_the_rest() -> None:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import structlog
 
-from daemon import __version__
+from daemon import __version__, logs
 from daemon.announce import bridge_info
 from daemon.app import App, join
 from daemon.front import HTTP_BOUND_S
@@ -79,6 +79,7 @@ class Running:
     def _report(self) -> str:
         app = self.app
         app.reporter.trouble = self._reloads.problem if self._reloads is not None else None
+        logs.tell_repeats()
         said = app.reporter.report()
         app.requests.expire()  # a model that is stuck cannot say so itself
         if app.lookout is not None:
@@ -242,6 +243,7 @@ class Running:
         if app.event_log is not None:
             app.event_log.close()
         self._close_store()
+        logs.tell_repeats(ending=True)
         log.info("daemon.stopped", failed=app.workers.failed, left_behind=list(left))
 
     def _close_store(self) -> None:

@@ -78,7 +78,10 @@ def _outside(path: Path, env: Mapping[str, str], host_name: str) -> Outside:
         return options
 
     def taken_up(config: Config) -> None:
-        logs.setup(level=config.log.level, secrets=config.secret_values)
+        logs.setup(
+            level=config.log.level, levels=config.log.levels, secrets=config.secret_values,
+            json_lines=config.log.json_lines,
+        )  # fmt: skip
 
     return Outside(lambda: load_config(path, env), link, wish_of, taken_up)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -51,15 +52,49 @@ def test_a_line_cut_by_a_crash_spoils_no_other(tmp_path: Path) -> None:
     assert path.read_text().splitlines() == ['{"n": 1}', '{"n"', '{"n":2}']
 
 
-def test_a_full_file_becomes_the_only_predecessor(tmp_path: Path) -> None:
+def test_full_files_are_numbered_and_so_many_kept(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
-    log = EventLog(path, max_bytes=100)
+    log = EventLog(path, max_bytes=100, keep=2)
     for n in range(50):
         log.append({"n": n, "pad": "x" * 20})
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["events.jsonl", "events.jsonl.1"]
+    names = ["events.jsonl.2", "events.jsonl.1", "events.jsonl"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted(names)
     assert all(file.stat().st_size <= 100 for file in tmp_path.iterdir())
-    kept = [line["n"] for line in lines(tmp_path / "events.jsonl.1") + lines(path)]
+    kept = [line["n"] for name in names for line in lines(tmp_path / name)]
     assert kept == list(range(50))[-len(kept) :]
+
+
+def test_without_predecessors_it_begins_anew(tmp_path: Path) -> None:
+    log = EventLog(tmp_path / "events.jsonl", max_bytes=30, keep=0)
+    for n in range(10):
+        log.append({"n": n, "pad": "x" * 10})
+    assert [line["n"] for line in lines(tmp_path / "events.jsonl")] == [9]
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_old_files_go_and_those_of_others_stay(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    others = ["events.jsonl.gz", "events.jsonl.1.bak", "events.jsonl2.1"]
+    for name in [*others, "events.jsonl.1", "events.jsonl.2", "events.jsonl.7"]:
+        (tmp_path / name).write_text("{}\n")
+    os.utime(tmp_path / "events.jsonl.2", (1000.0, 1000.0))
+    now = (tmp_path / "events.jsonl.1").stat().st_mtime
+    EventLog(path, keep=3, max_age_s=3600.0, wall_time=lambda: now + 60).append({"n": 1})
+    left = sorted(file.name for file in tmp_path.iterdir())
+    assert left == sorted([*others, "events.jsonl", "events.jsonl.1"])
+
+
+@pytest.mark.parametrize("how", ["moved", "deleted"])
+def test_a_file_taken_away_by_logrotate_is_begun_anew(tmp_path: Path, how: str) -> None:
+    path = tmp_path / "events.jsonl"
+    log = EventLog(path)
+    log.append({"n": 1})
+    path.rename(tmp_path / "old") if how == "moved" else path.unlink()
+    log.append({"n": 2})
+    assert lines(path) == [{"n": 2}]
+    if how == "moved":
+        assert lines(tmp_path / "old") == [{"n": 1}]
+    assert log.lost == 0
 
 
 def test_a_full_disk_is_said_once_and_its_end_too(tmp_path: Path, logs: list[EventDict]) -> None:
