@@ -32,6 +32,7 @@ from daemon.cli_highlights import highlights
 from daemon.cli_install import install_service, uninstall_service
 from daemon.cli_log_level import log_level
 from daemon.cli_memory import why
+from daemon.cli_model import model_app
 from daemon.cli_mqtt import mqtt_app
 from daemon.cli_reload import reload
 from daemon.cli_scene import scene_record
@@ -56,6 +57,7 @@ app = typer.Typer(
 scene_app = typer.Typer(help="Procedural scenes: cameras that need no hardware.")
 app.add_typer(scene_app, name="scene", no_args_is_help=True)
 app.add_typer(mqtt_app, name="mqtt", no_args_is_help=True)
+app.add_typer(model_app, name="model", no_args_is_help=True)
 app.command()(why)
 app.command()(events)
 app.command()(top)

@@ -24,8 +24,9 @@ from pipelines.smolvlm2.cuda_engine import CudaEngine
 from pipelines.smolvlm2.device import OPENVINO_DEVICES, Precision, choose_device, choose_dtype
 from pipelines.smolvlm2.engine_protocol import Engine, Running
 from pipelines.smolvlm2.files import fingerprint
+from pipelines.smolvlm2.hub import Progress
 from pipelines.smolvlm2.model import DEFAULT_DESCRIPTION_TOKENS, SmolVLM2
-from pipelines.smolvlm2.presets import Progress, find_checkpoint
+from pipelines.smolvlm2.presets import find_checkpoint
 from pipelines.smolvlm2.tiles import Tiling
 from pipelines.smolvlm2.tokens import Tokens
 from pipelines.smolvlm2.torch_engine import TorchEngine

@@ -7,19 +7,15 @@ fetch is pinned to a 40-digit commit and takes JSON and safetensors files only, 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
 
 from pipelines.errors import ModelError, ModelUnavailable
-from pipelines.smolvlm2.files import check_files
-
-Progress = Callable[[float], None]  # given the share of a download that is there, 0..1
+from pipelines.smolvlm2.hub import Place, Progress, is_here, pull
 
 BUNDLED_DIR = Path(__file__).parent.parent / "scenes" / "model"
-FILE_PATTERNS = ("*.json", "*.safetensors")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +34,11 @@ class Preset:
     def model_id(self) -> str:
         """As shown in events: the repository's name and the revision's first seven digits."""
         return f"{self.hub_id.split('/')[-1]}@{self.revision[:7]}"
+
+    @property
+    def place(self) -> Place:
+        """Where its files are, in the hub's cache."""
+        return Place(self.hub_id, self.revision)
 
     @property
     def folder(self) -> str:
@@ -111,45 +112,23 @@ def find_checkpoint(
 
 def _fetch(name: str, preset: Preset, progress: Progress | None) -> Path:
     """Give the preset's snapshot from the local cache, else from the hub."""
-    # Here and not above, since the hub's client takes half a second to import and `bundled` and
-    # directories never need it.
-    from huggingface_hub import snapshot_download  # noqa: PLC0415
-    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # noqa: PLC0415
-    from huggingface_hub.utils import logging as hub_logging  # noqa: PLC0415
-
-    # A hub that is away costs a line for each of its five retries; the error below says it once.
-    hub_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-
-    def snapshot(*, local_files_only: bool) -> Path:
-        return Path(
-            snapshot_download(
-                preset.hub_id,
-                revision=preset.revision,
-                allow_patterns=list(FILE_PATTERNS),
-                local_files_only=local_files_only,
-            )
-        )
-
+    if is_here(preset.place):
+        return preset.place.snapshot
+    tell = progress or _nobody
+    tell(0.0)
     try:
-        cached = snapshot(local_files_only=True)
-        check_files(cached)
-    except (OSError, ModelError):  # never fetched, or not to the end
-        pass
-    else:
-        return cached
-    if progress is not None:
-        progress(0.0)
-    try:
-        fetched = snapshot(local_files_only=False)
-        check_files(fetched)  # without a network, the hub's client hands out half a snapshot
-    except (HTTPError, OSError, ModelError) as error:  # HTTPError: of the client's HTTP library
-        reason = str(error).strip().split("\n", maxsplit=1)[0]
-        raise ModelUnavailable(
-            f"model {name!r} ({preset.hub_id}) is not in the local cache and cannot be fetched "
-            f"({type(error).__name__}: {reason}). Where there is a network, run\n"
+        return pull(preset.place, tell)
+    except ModelError as error:
+        raise type(error)(
+            f"model {name!r} ({preset.hub_id}) is not in the local cache and cannot be fetched: "
+            f"{error}. Where there is a network, run smolwatch model pull {name}; for a machine "
+            "without one, run elsewhere\n"
             f"  hf download {preset.hub_id} --revision {preset.revision} "
             f"--include '*.json' --include '*.safetensors' --local-dir {preset.folder}\n"
             f"then copy the directory here and give its path as the model. Without a network, "
             f"'bundled' works at once, but understands the demo scenes only."
         ) from error
-    return fetched
+
+
+def _nobody(_: float) -> None:
+    """Nobody wants to know."""
