@@ -58,6 +58,8 @@ def parse_scene(url: str) -> SceneAddress:
         np.random.default_rng(seed), place, night=None if light is None else light == "night"
     )
     events = _events(url, query)
+    if events is not None and "mix" in query:
+        raise SourceError(f"{url}: mix is for random events; leave it or the named events out")
     pause = FIRST_PAUSE_S if events is not None else LIVE_FIRST_PAUSE_S
     if "start_s" in query:
         start_s = _number(url, query, "start_s", 0.0, low=0.0, high=86_400.0)

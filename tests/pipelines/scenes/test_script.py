@@ -97,6 +97,7 @@ def test_verdict_expects_what_was_shown_and_calls_the_rest_false() -> None:
         ("scene://driveway?events=car_leave,car_leave", "cannot follow"),
         ("scene://driveway?fps=0", "fps=0"),
         ("scene://porch?mix=party:2", "person_arrive"),
+        ("scene://porch?mix=person_arrive:2&event=person_arrive", "leave it or"),
         ("scene://porch?mix=package_take:often", "package_take=often"),
         ("scene://porch?mix=package_take", "package_take= must be a number"),
         ("scene://porch?pause_s=9-7", "ends before it begins"),
