@@ -57,10 +57,9 @@ test-slow: $(DONE)
 # goes on where it was. `test-slow` plays two of the scripts, `test` holds the figures to the README.
 proof: $(DONE)
 	mkdir -p build/scene_proof
-	$(BIN)/python -m tests.scene_proof build/scene_proof $$(nproc) > build/scene_proof.json
-	mv build/scene_proof.json docs/scene_proof.json
+	$(BIN)/python -m tests.scene_proof build/scene_proof $$(nproc) docs/scene_proof.json
 	rm -r build/scene_proof
-	$(BIN)/pytest tests/test_scene_proof.py
+	$(BIN)/pytest tests/test_scene_figures.py
 
 # Half an hour on two cores without bfloat16, memory for the 2.2B in float32 (14 GB) allowed for.
 BENCH := $(BIN)/smolwatch bench --random-weights --baseline --threads 2 --limit-s 3600

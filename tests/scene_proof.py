@@ -3,9 +3,9 @@
 Knows scripts, verdicts and what is stored; how it is played is `tests.scene_play`'s affair. Every
 incident is held against the script, and every miss must have a cause that `why` tells rightly.
 
-    python -m tests.scene_proof FOLDER PROCESSES [SCRIPTS]
+    python -m tests.scene_proof FOLDER PROCESSES FIGURES
 
-plays the scripts that FOLDER does not hold yet, and prints the figures of all that it then holds.
+plays the scripts that FOLDER does not hold yet, and writes what came of all to the file FIGURES.
 """
 
 from __future__ import annotations
@@ -202,14 +202,14 @@ def about() -> dict[str, str]:
     }
 
 
-def main(folder: Path, processes: int, scripts: int = SCRIPTS) -> None:
-    """Play and print; progress goes to stderr."""
+def main(folder: Path, processes: int, figures: Path) -> None:
+    """Play all scripts and write; progress goes to stderr."""
     parts: list[Figures] = []
-    for part in prove_all(folder, scripts, processes):
+    for part in prove_all(folder, SCRIPTS, processes):
         parts.append(part)
-        print(f"{len(parts)} of {scripts} scripts", file=sys.stderr, flush=True)  # noqa: T201
-    print(json.dumps({"of": about(), **summary(parts)}, indent=1))  # noqa: T201 - the output
+        print(f"{len(parts)} of {SCRIPTS} scripts", file=sys.stderr, flush=True)  # noqa: T201
+    figures.write_text(json.dumps({"of": about(), **summary(parts)}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), *(int(number) for number in sys.argv[2:4]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
