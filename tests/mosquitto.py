@@ -261,7 +261,8 @@ class Gate:
         with suppress(OSError):
             while True:
                 line, _ = self._listener.accept()
-                self._admit(line)
+                with suppress(OSError):  # the broker is away: this line gets no further
+                    self._admit(line)
 
     def _admit(self, line: socket.socket) -> None:
         line.settimeout(WAIT_S)
@@ -278,7 +279,11 @@ class Gate:
             line.sendall(answer)
             line.close()
             return
-        onward = socket.create_connection(("127.0.0.1", self._broker_port), WAIT_S)
+        try:
+            onward = socket.create_connection(("127.0.0.1", self._broker_port), WAIT_S)
+        except OSError:
+            line.close()
+            raise
         onward.sendall(packet)
         self._lines += [line, onward]
         for source, target in ((line, onward), (onward, line)):
