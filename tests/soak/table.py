@@ -22,7 +22,7 @@ def table(
     seconds: float,
 ) -> Iterator[str]:
     """Lines of Markdown."""
-    yield f"\n| soak of {seconds / 60:.0f} min, seed {seed} | |\n|---|---|"
+    yield f"\n| soak of {seconds / 60:g} min, seed {seed} | |\n|---|---|"
     for name, value in _rows(recorded, faults, arrivals, spans):
         yield f"| {name} | {value} |"
 

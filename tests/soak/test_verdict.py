@@ -13,7 +13,7 @@ CAMERAS = ("drive", "gate", "porch", "door")
 
 
 def life(
-    minutes: float = 10,
+    minutes: float = 11,
     memory: Callable[[float], float] = lambda _: 400 * MB,
     files: Callable[[float], float] = lambda _: 40,
     **rest: Any,

@@ -62,6 +62,7 @@ class Wishes:
             f"media: {{dir: {self.folder}/media, max_bytes: 20000000}}",
             f"control: {{path: {self.log.parent}/control.sock}}",
             f"log: {{events: {self.log}}}",
+            "http: {listen: 127.0.0.1:0}",
             "cameras:",
         ]
         for name, source in cameras.items():
