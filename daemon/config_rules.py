@@ -124,7 +124,11 @@ class ActiveConfig(Section):
         default=DAYS, description="days of the week on which the hours begin"
     )
     from_: ClockTime = Field(default="00:00", alias="from", description="from this time on")
-    to: ClockTime = Field(default="24:00", description="up to it; before `from`: the next morning")
+    to: ClockTime = Field(
+        default="24:00",
+        validate_default=True,
+        description="up to it; before `from`: the next morning",
+    )
     timezone: TimeZone | None = Field(
         default=None, description="left out: the machine's own", examples=["Europe/Berlin"]
     )

@@ -197,6 +197,15 @@ def test_conditions_become_the_pipelines(tmp_path: Path) -> None:
     assert config.rules_for("attic") == (odd,)
 
 
+def test_days_alone_are_whole_days(tmp_path: Path) -> None:
+    text = """
+        cameras: {porch: {source: scene://porch}}
+        rules: {r: {ask: "A car?", active: {days: [sat, sun]}}}
+        """
+    (rule,) = load(tmp_path, text).rules_for("porch")
+    assert rule.active == Hours((5, 6), time(0), time(0), None)
+
+
 def test_a_rule_that_nowhere_meets_what_it_refers_to_is_refused(tmp_path: Path) -> None:
     said = complaint(
         tmp_path,
