@@ -81,6 +81,7 @@ class MediaWriter:
         self._noted: deque[tuple[Event, Wish]] = deque()
         self._jobs: deque[_Job] = deque()
         self._news = threading.Event()
+        self.trouble: str | None = None  # what keeps pictures from being kept, in words
         self.counts: Counter[str] = Counter()  # snapshots, clips, failed, dropped
 
     def rewire(
@@ -176,7 +177,10 @@ class MediaWriter:
         except (ClipError, OSError) as error:
             self.counts["failed"] += 1
             why = str(error) if isinstance(error, ClipError) else error.strerror
+            if isinstance(error, OSError):
+                self.trouble = f"no pictures are kept ({why}): free disk space, or see media.dir"
             log.warning("media.failed", what=what, camera=event.camera, rule=event.rule, error=why)
             return None
+        self.trouble = None
         self.counts[f"{what}s"] += 1
         return name

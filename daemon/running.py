@@ -78,7 +78,12 @@ class Running:
 
     def _report(self) -> str:
         app = self.app
-        app.reporter.trouble = self._reloads.problem if self._reloads is not None else None
+        troubles = (
+            self._reloads.problem if self._reloads is not None else None,
+            app.store.trouble if app.store is not None else None,
+            app.media.trouble if app.media is not None else None,
+        )
+        app.reporter.trouble = "; ".join(filter(None, troubles)) or None
         logs.tell_repeats()
         said = app.reporter.report()
         app.requests.expire()  # a model that is stuck cannot say so itself

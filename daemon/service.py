@@ -25,11 +25,14 @@ from daemon.mqtt.options import MqttOptions
 from daemon.reloading import Outside, Reloads
 from daemon.running import Running
 from daemon.store import Limits, Store
+from daemon.store_file import DiskUnusable
 from daemon.systemd import Notifier, Watchdog, watchdog_interval_s
 from pipelines.clock import Clock, SystemClock
 from pipelines.smolvlm2.identity import identify
 from pipelines.threads import default_threads
 from pipelines.types import VideoModel
+
+_MEMORY_BYTES = 32_000_000  # of a store that has no disk
 
 
 def serve(config: Config, env: Mapping[str, str], host_name: str, path: Path) -> int:
@@ -99,8 +102,30 @@ def open_store(config: Config, env: Mapping[str, str], clock: Clock) -> Store | 
             )
             return None
         path = Path(folder) / "smolwatch.db"
-    limits = Limits(config.store.max_age_days * 86_400.0, config.store.max_bytes)
-    return Store(path, limits, clock, DiskReserve(path.with_name(f"{path.name}.reserve")))
+    max_age_s = config.store.max_age_days * 86_400.0
+    limits = Limits(max_age_s, config.store.max_bytes)
+    try:
+        return Store(path, limits, clock, DiskReserve(path.with_name(f"{path.name}.reserve")))
+    except DiskUnusable as error:
+        return _in_memory(error, Limits(max_age_s, _MEMORY_BYTES), env, clock)
+
+
+def _in_memory(
+    error: DiskUnusable, limits: Limits, env: Mapping[str, str], clock: Clock
+) -> Store | None:
+    """A store in the run directory, which is memory: a broken disk is no reason to watch nothing.
+
+    Raises `error` where there is no such directory.
+    """
+    folder = env.get("RUNTIME_DIRECTORY", "").partition(":")[0]
+    if not folder:
+        raise error
+    structlog.get_logger(__name__).error(
+        "store.in_memory", error=str(error), hint="cameras are watched and alerts go out; what is "
+        "remembered is gone with the next restart. Mend the disk, then restart smolwatch",
+    )  # fmt: skip
+    instead = "the disk cannot be written: what is remembered is gone with a restart"
+    return Store(Path(folder) / "smolwatch.db", limits, clock, instead_of=instead)
 
 
 def wish_of(config: Config) -> Wish:

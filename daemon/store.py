@@ -55,11 +55,17 @@ class Store:
     A write that fails is counted in `lost` and logged once, as is the end of it: whoever watches
     wants the alert, stored or not. A file found damaged while running is set aside at once.
     On a full disk the `reserve` is given up for what must be stored, and nothing else is.
-    Raises `StoreError` where the file cannot be opened.
+    Raises `StoreError` where the file cannot be opened. `instead_of`: why it is not the file that
+    was meant, in words.
     """
 
     def __init__(
-        self, path: Path, limits: Limits, clock: Clock, reserve: DiskReserve | None = None
+        self,
+        path: Path,
+        limits: Limits,
+        clock: Clock,
+        reserve: DiskReserve | None = None,
+        instead_of: str | None = None,
     ) -> None:
         self.path = path
         self.lost = 0
@@ -68,9 +74,19 @@ class Store:
         self._reserve = reserve
         self._lock = Turns()
         self._pruning = Pruning()
-        self._failing = False
+        self._failing: str | None = None  # why
+        self._instead_of = instead_of
         self._connection = open_writer(path)
         self._rows = Rows(self._connection)
+
+    @property
+    def trouble(self) -> str | None:
+        """What keeps it from remembering all, in words. From any thread."""
+        if self._failing is not None:
+            return f"nothing can be stored ({self._failing}): free disk space, or look at the disk"
+        if self._reserve is not None and self._reserve.released:
+            return "the disk is full: only alerts are stored; free disk space"
+        return self._instead_of
 
     def record(
         self,
@@ -110,8 +126,8 @@ class Store:
             except sqlite3.Error as error:
                 self._failed(error)
                 return None
-        if self._failing:
-            self._failing = False
+        if self._failing is not None:
+            self._failing = None
             log.warning("store.recovered", path=str(self.path), lost=self.lost)
         return done
 
@@ -262,8 +278,8 @@ class Store:
             self._connection.close()
             self._connection = open_anew(self.path)
             self._rows = Rows(self._connection)
-        elif not self._failing:
-            self._failing = True
+        elif self._failing is None:
+            self._failing = str(error)
             log.error(
                 "store.failing",
                 path=str(self.path),

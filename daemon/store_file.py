@@ -5,6 +5,7 @@ Knows SQLite's files and pragmas; no table by name.
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from datetime import UTC, datetime
@@ -24,10 +25,15 @@ _CHECKED_BYTES: Final = 64_000_000  # a whole check of more than this would dela
 _DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 _FULL: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
+_DISK_ERRORS: Final = frozenset({errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO})
 
 
 class StoreError(SmolwatchError):
     """The store's file cannot be used; the message says what to do."""
+
+
+class DiskUnusable(StoreError):
+    """The disk takes nothing: it is read-only, full or broken. That may change by itself."""
 
 
 def open_writer(path: Path) -> sqlite3.Connection:
@@ -39,7 +45,8 @@ def open_writer(path: Path) -> sqlite3.Connection:
         return _opened(path)
     except sqlite3.Error as error:
         if not is_damage(error):
-            raise StoreError(
+            kind = DiskUnusable if is_full(error) or _is_read_only(error) else StoreError
+            raise kind(
                 f"{path}: the store cannot be opened ({error}): make its folder writable for the "
                 "user that smolwatch runs as, free disk space, or name another place in store.path"
             ) from error
@@ -81,6 +88,11 @@ def is_full(error: sqlite3.Error) -> bool:
     return code is not None and code & 0xFF in _FULL
 
 
+def _is_read_only(error: sqlite3.Error) -> bool:
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF == sqlite3.SQLITE_READONLY
+
+
 def set_aside(path: Path) -> Path:
     """Move a damaged file and its log away, for who wants to rescue it; where it is now."""
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
@@ -114,7 +126,8 @@ def _opened(path: Path) -> sqlite3.Connection:
         # SQLite would let everybody read it; its log takes over the file's rights.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640))
     except OSError as error:
-        raise StoreError(
+        kind = DiskUnusable if error.errno in _DISK_ERRORS else StoreError
+        raise kind(
             f"{path}: cannot be written ({error.strerror}): make it writable for the user that "
             "smolwatch runs as, or name another place in store.path"
         ) from error
