@@ -138,6 +138,13 @@ def test_from_an_rtsp_camera_to_alerts_over_mqtt(
                 return {str(e["rule"]) for e in events if e["event_type"] == "rule_match"}
 
             wait_until(lambda: matches() == {"car_arrived", "car_left"}, "both alerts", 75)
+
+            def told(kind: str) -> bool:
+                return any(
+                    m.content["event_type"] == kind for m in listener.on("smolwatch/drive/event")
+                )
+
+            wait_until(lambda: told("rule_update") and told("describe"), "words", 60)
             events = [m.content for m in listener.on("smolwatch/drive/event")]
             update = next(e for e in events if e["event_type"] == "rule_update")
             assert "car" in str(update["text"]).lower()

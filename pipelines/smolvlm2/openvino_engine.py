@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from pipelines.errors import ModelError
+from pipelines.smolvlm2.mapped_files import let_go
 from pipelines.smolvlm2.openvino_files import EMBEDDINGS, ENCODER, HEAD, HEAD_ROWS, TEXT, Sizes
 from pipelines.smolvlm2.openvino_quiet import ov
 from pipelines.smolvlm2.packing import Pack, pack
@@ -71,19 +72,21 @@ class OpenVinoEngine:
         core = ov.Core()
         # The NPU wants shapes that never change: frames have them, prompts do not.
         devices = {TEXT: "CPU", HEAD: "CPU"} if device == "NPU" else {}
+        compiled = []
         try:
-            self._encoder, self._text, self._head = (
-                core.compile_model(folder / name, devices.get(name, device), options)
-                for name in (ENCODER, TEXT, HEAD)
-            )
+            for name in (ENCODER, TEXT, HEAD):
+                compiled.append(
+                    core.compile_model(folder / name, devices.get(name, device), options)
+                )
+                let_go(folder)  # weights are packed now
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1]
             raise ModelError(
                 f"OpenVINO cannot run the model on device {device} ({reason}); it finds "
                 f"{', '.join(core.available_devices)}. Use another model.device, or engine: torch"
             ) from error
-        self._encoding = self._encoder.create_infer_request()
-        self._choosing = self._head.create_infer_request()
+        encoder, self._text, head = compiled
+        self._encoding, self._choosing = encoder.create_infer_request(), head.create_infer_request()
         self._free: list[ov.InferRequest] = []  # of prefixes that are gone
 
     def encode(self, pixels: Tensor) -> Tensor:
