@@ -48,6 +48,7 @@ from daemon.selftest_memory import SelftestMemory
 from daemon.settings import CameraSetting, Settings
 from daemon.store import Store
 from daemon.switches import Switched, Switches
+from daemon.throttling import Throttling
 from daemon.trial_questions import trial_answers
 from daemon.watches import configured, trouble_of, watch_of
 from daemon.workers import Workers
@@ -58,6 +59,7 @@ from pipelines.inference import InferenceWorker, Watch
 from pipelines.model_slot import ModelSlot
 from pipelines.requests import Outlook, Requests
 from pipelines.sources import FrameSource
+from pipelines.throttle import Limits
 from pipelines.types import VideoModel
 from pipelines.windows import WindowScheduler
 from pipelines.writing import Writings
@@ -80,6 +82,7 @@ class App:
     digests: DigestDesk | None
     desk: Desk | None
     home: HomeAssistant | None
+    throttling: Throttling | None = None
 
     @property
     def config(self) -> Config:
@@ -216,7 +219,8 @@ def join(ground: Ground, reload: Reload | None = None, before: App | None = None
     switches.restore()
     digests = digest_desk(config, slot, writings, store, outbox, clock)
     lookout = Lookout(store, captures, scheduler, clock, slot) if store is not None else None
-    watched = Watched(captures, rings, scheduler, inference, slot, ground.media)
+    throttling = _throttling(ground, scheduler)
+    watched = Watched(captures, rings, scheduler, inference, slot, ground.media, throttling)
     reporter = Reporter(topics, outbox, ground.publisher, watched, clock)
     if kept is not None:
         reporter.take_over(kept.before.reporter, kept.cameras)
@@ -250,7 +254,7 @@ def join(ground: Ground, reload: Reload | None = None, before: App | None = None
     ground.edges.front.show(shown, told)
     return App(
         ground, scheduler, inference, requests, reporter, lookout, switches, writings, digests,
-        desk, home,
+        desk, home, throttling,
     )  # fmt: skip
 
 
@@ -265,6 +269,17 @@ def _go_on(
         inference.take_over(kept.before.inference, kept.cameras)
     elif store is not None:
         resume(store, books, inference, ground.edges.clock)
+
+
+def _throttling(ground: Ground, scheduler: WindowScheduler) -> Throttling | None:
+    """Who keeps to the limits, if there are any."""
+    config, clock, store = ground.config, ground.edges.clock, ground.edges.store
+    scheduler.lengthen(1)  # before a reload there may have been others
+    limits = config.throttle.limits()
+    if limits == Limits():
+        return None
+    strides_s = {name: camera.plan().stride_s for name, camera in config.cameras.items()}
+    return Throttling(limits, scheduler, strides_s, clock, store)
 
 
 def _facts(ground: Ground, reporter: Reporter) -> dict[str, Callable[[], dict[str, Any]]]:

@@ -33,6 +33,7 @@ from daemon.config_sections import (
     Slug,
     StoreConfig,
 )
+from daemon.config_throttle import ThrottleConfig
 from daemon.config_yaml import Document, read_yaml
 from daemon.secrets import Secrets
 from pipelines.examples import Examples
@@ -70,6 +71,9 @@ class Config(Section):
         default=HttpConfig(),
         description="health, metrics, pictures and questions over HTTP; `off` for none",
         json_schema_extra=checks.off_instead_of_null,
+    )
+    throttle: ThrottleConfig = Field(
+        default=ThrottleConfig(), description="how much of the machine smolwatch may take"
     )
 
     _filled: tuple[str, ...] = ()  # what stood for a `{NAME}`

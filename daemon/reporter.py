@@ -16,6 +16,7 @@ from daemon.mqtt.records import BridgeHealth, CameraHealth
 from daemon.mqtt.topics import Topics
 from daemon.outbox import Outbox
 from daemon.publisher import Publisher
+from daemon.throttling import Throttling
 from pipelines.capture import CaptureWorker
 from pipelines.clock import Clock
 from pipelines.inference import InferenceWorker
@@ -37,6 +38,7 @@ class Watched:
     inference: InferenceWorker
     model: ModelSlot | None = None  # None: it is always there
     media: MediaWriter | None = None  # None: no rule wants a picture
+    throttling: Throttling | None = None  # None: nothing is limited
 
 
 class Reporter:
@@ -59,6 +61,7 @@ class Reporter:
         self._inference = watched.inference
         self._model = watched.model
         self._media = watched.media
+        self._throttling = watched.throttling
         self._clock = clock
         self._started_s = clock.monotonic_s()
         self._online: dict[str, bool] = {}
@@ -120,7 +123,7 @@ class Reporter:
             windows_skipped=counts.skipped,
             blind_time_pct=100.0 * counts.blind_share,
             reconnects=sum(capture.reconnects.values()),
-            problem=capture.message,
+            problem=capture.message or (self._throttling and self._throttling.note(name)) or None,
             lag_s=capture.lag_s,
         )
 
@@ -142,6 +145,7 @@ class Reporter:
         assert self._publisher is not None  # noqa: S101 - who asks came by way of the broker
         state = self._model.state if self._model else ModelState("ready")
         broken = f"the model {state}" if state.phase == "failed" else None
+        slowed = self._throttling.summary if self._throttling is not None else None
         bridge = BridgeHealth(
             wall_time=self._clock.wall_time(),
             uptime_s=self._clock.monotonic_s() - self._started_s,
@@ -149,6 +153,6 @@ class Reporter:
             windows_run=self._inference.windows_run,
             events=self._inference.events,
             media=self._media.figures() if self._media else None,
-            problem="; ".join(filter(None, (self.trouble, broken))) or None,
+            problem="; ".join(filter(None, (self.trouble, broken, slowed))) or None,
         )
         return payloads.bridge_health(self._topics, bridge, self._publisher.health())

@@ -78,6 +78,8 @@ class Running:
 
     def _report(self) -> str:
         app = self.app
+        if app.throttling is not None:
+            app.throttling.tick()
         troubles = (
             self._reloads.problem if self._reloads is not None else None,
             app.store.trouble if app.store is not None else None,
@@ -181,6 +183,8 @@ class Running:
             watchdog.check(beats, before.clock.monotonic_s())
         if before.lookout is not None:
             before.lookout.end()
+        if before.throttling is not None:
+            before.throttling.end()
         self._leave(before.ground, prospect.ground)
         if prospect.wish is not None and before.loader is not None:
             before.loader.change(prospect.wish)
@@ -256,6 +260,8 @@ class Running:
         app = self.app
         if app.lookout is not None:
             app.lookout.end()
+        if app.throttling is not None:
+            app.throttling.end()
         others = {"store": app.store, "digest": app.digests}
         writers = (*self._tellers, *(name for name, there in others.items() if there is not None))
         if app.store is not None and not app.workers.join(STORE_STOP_S, *writers):

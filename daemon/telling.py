@@ -110,6 +110,8 @@ def _window_lines(window: Json, rule: str | None) -> Iterator[str]:
 def _span_line(camera: str, span: Json, *, seen: bool) -> str:
     if span["cause"] == "quiet":
         what = "no window was run"
+    elif span["cause"] == "throttled":
+        what = "windows came less often"
     else:
         what = "some windows were not run" if seen else f"{camera} was blind"
     missed = f", {span['windows']} windows" if span["windows"] else ""

@@ -103,6 +103,12 @@ class WindowScheduler:
             waits = [track.due_in_s(now_s) for track in self._tracks.values() if not track.disabled]
             return min([*waits, _LONGEST_WAIT_S])
 
+    def lengthen(self, factor: int) -> None:
+        """Make all strides `factor` times as long as planned, from each camera's next place on."""
+        with self._lock:
+            for track in self._tracks.values():
+                track.stride_s = track.plan_stride_s * factor
+
     def ran(self, window: Window) -> None:
         """Note that `window` was analysed."""
         with self._lock:
@@ -137,6 +143,8 @@ class _Track:
         self.found_due_s = math.inf  # the look that first found a window to give
         self.turn = 0  # among all windows given: those of one moment have an order, too
         self.last_given_s = -math.inf
+        self.plan_stride_s = plan.stride_s
+        self.stride_s = plan.stride_s  # as it is now, see `WindowScheduler.lengthen`
         self._camera = camera
         self._plan = plan
         self._ring = ring
@@ -167,7 +175,7 @@ class _Track:
             return False
         newest = self._chosen[-1]
         if self._place_s is None:
-            self._place_s = max(newest.captured_s, self._last_place_s + self._plan.stride_s)
+            self._place_s = max(newest.captured_s, self._last_place_s + self.stride_s)
         if newest.captured_s < self._reach_s(self._place_s):
             return False
         if self._reason(now_s) is None:
@@ -280,9 +288,9 @@ class _Track:
     def _advance(self, place_s: float) -> int:
         """Move to the place after the newest frame; how many places were passed over."""
         newest = self._chosen[-1]
-        passed = int((newest.captured_s - self._reach_s(place_s)) // self._plan.stride_s)
-        self._last_place_s = place_s + passed * self._plan.stride_s
-        self._place_s = self._last_place_s + self._plan.stride_s
+        passed = int((newest.captured_s - self._reach_s(place_s)) // self.stride_s)
+        self._last_place_s = place_s + passed * self.stride_s
+        self._place_s = self._last_place_s + self.stride_s
         self._places += passed + 1
         self._last_seq = newest.seq
         self.found_due_s = math.inf
