@@ -21,6 +21,8 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, Final
 
+import yaml
+
 from daemon.config import Config, load_config
 from pipelines.rules import Rule
 from pipelines.scenes.verdict import Stretch, Verdict
@@ -191,11 +193,8 @@ def summary(parts: list[Figures]) -> Figures:
 
 def about() -> dict[str, str]:
     """What the figures are of: when it changes, they must be found again."""
-    config = load_config(CONFIG, {})
-    rules = {name: [repr(rule) for rule in config.rules_for(name)] for name in config.cameras}
-    plans = {name: repr(camera.plan()) for name, camera in config.cameras.items()}
-    scripts = [MIX, PAUSE_S, SECONDS, SCRIPTS, FIRST_SEED]
-    told = json.dumps([rules, plans, scripts], sort_keys=True)
+    written = yaml.safe_load(CONFIG.read_text())  # as it is written: comments do not matter
+    told = json.dumps([written, MIX, PAUSE_S, SECONDS, SCRIPTS, FIRST_SEED], sort_keys=True)
     return {
         "model": fingerprint(find_checkpoint("bundled")[0]),
         "rules_and_scripts": hashlib.sha256(told.encode()).hexdigest()[:16],
