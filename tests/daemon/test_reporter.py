@@ -96,3 +96,10 @@ def test_a_problem_is_in_the_health_message(tmp_path: Path) -> None:
     payload = dict(desk.told())["b/drive/health"]
     assert b"nothing listens there" in payload
     assert b"hunter2" not in payload
+
+
+def test_lag_is_told_as_the_camera_has_it() -> None:
+    desk = Desk(FakeSource([]))
+    assert desk.reporter.camera_health("drive").lag_s is None
+    desk.capture._vitals.arrived(desk.clock.monotonic_s(), lag_s=0.4)
+    assert desk.reporter.camera_health("drive").lag_s == 0.4
