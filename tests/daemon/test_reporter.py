@@ -1,5 +1,6 @@
 """Does the daemon say the truth about itself?"""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -103,3 +104,16 @@ def test_lag_is_told_as_the_camera_has_it() -> None:
     assert desk.reporter.camera_health("drive").lag_s is None
     desk.capture._vitals.arrived(desk.clock.monotonic_s(), lag_s=0.4)
     assert desk.reporter.camera_health("drive").lag_s == 0.4
+
+
+def test_pictures_and_clips_are_counted_in_the_bridges_health() -> None:
+    desk = Desk(FakeSource([]))
+    assert json.loads(desk.reporter.bridge_health().payload)["media"] is None
+
+    class Writer:
+        def figures(self) -> dict[str, int]:
+            return {"clips": 3, "failed": 1, "waiting": 2}
+
+    desk.reporter._media = Writer()  # type: ignore[assignment]
+    told = json.loads(desk.reporter.bridge_health().payload)["media"]
+    assert (told["clips"], told["failed"], told["snapshots"]) == (3, 1, 0)
