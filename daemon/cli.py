@@ -178,10 +178,11 @@ def describe(
     """Say what happens in a video, or is in a picture, and answer questions about it."""
     from daemon import describe as looking
     from daemon import logs
+    from daemon.config_sections import ModelConfig
+    from daemon.service import run_model
     from pipelines.clock import SystemClock
     from pipelines.footage import Manner
     from pipelines.picture_file import read_picture
-    from pipelines.smolvlm2.loading import from_name
     from pipelines.sources import SourceUrl
     from pipelines.zones import plain_question
 
@@ -191,11 +192,13 @@ def describe(
     if loaded is not None:
         url, manner, rules = looking.as_camera(loaded, video)
         questions += [plain_question(asked) for rule in rules for asked in rule.questions]
-    name = model or (loaded.model.name if loaded is not None else "bundled")
+    wanted = loaded.model if loaded is not None else ModelConfig()
+    name = model or wanted.name
+    wanted = wanted.model_copy(update={"name": name})
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         picture = read_picture(url)
-        seeing = from_name(name, num_threads=loaded.model.threads if loaded else None)
+        seeing = run_model(wanted)
         seeing.learn(loaded.examples if loaded else ())
         look = looking.describe_whole if summary else looking.describe
         told = (

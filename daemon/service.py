@@ -11,12 +11,14 @@ import signal
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
 from daemon import logs
 from daemon.app import App, build_app
 from daemon.config import Config, load_config
+from daemon.config_sections import ModelConfig
 from daemon.control import server_path
 from daemon.disk_reserve import DiskReserve
 from daemon.model_loader import ModelLoader, Progress, Wish
@@ -31,6 +33,9 @@ from pipelines.clock import Clock, SystemClock
 from pipelines.smolvlm2.identity import identify
 from pipelines.threads import default_threads
 from pipelines.types import VideoModel
+
+if TYPE_CHECKING:
+    from pipelines.smolvlm2.model import SmolVLM2
 
 _MEMORY_BYTES = 32_000_000  # of a store that has no disk
 
@@ -139,13 +144,19 @@ def wish_of(config: Config) -> Wish:
 
 
 def load_model(config: Config, progress: Progress | None = None) -> VideoModel:
-    """The model that the configuration names. Raises `ModelError`.
+    """The model that the configuration names, with its reference pictures. Raises `ModelError`.
 
     `progress` is told how far a download is; without one, a terminal shows it.
     """
+    model = run_model(config.model, progress)
+    model.learn(config.examples)
+    return model
+
+
+def run_model(wanted: ModelConfig, progress: Progress | None = None) -> SmolVLM2:
+    """A model, run as the configuration says. Raises `ModelError`."""
     from pipelines.smolvlm2.loading import from_name  # noqa: PLC0415 - PyTorch takes seconds
 
-    wanted = config.model
     model = from_name(
         wanted.name,
         engine=wanted.engine,
@@ -156,7 +167,8 @@ def load_model(config: Config, progress: Progress | None = None) -> VideoModel:
         max_description_tokens=wanted.max_new_tokens,
         progress=progress,
     )
-    model.learn(config.examples)
+    if (running := model.running) is not None:
+        structlog.get_logger(__name__).info("model.runs", **running._asdict())
     return model
 
 

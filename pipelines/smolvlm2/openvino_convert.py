@@ -59,8 +59,14 @@ _STALE_S = 86_400.0
 
 def convert(checkpoint: Path, folder: Path, precision: str, frames: Path | None) -> None:
     """Have `folder` made by a child process. Raises `ModelError` if that fails."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    _remove_stale(folder.parent)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _remove_stale(folder.parent)
+    except OSError as error:
+        raise ModelError(
+            f"converted models cannot be kept in {folder.parent} ({error.strerror}); set "
+            "XDG_CACHE_HOME to a folder that can be written to, or engine: torch"
+        ) from error
     log = structlog.get_logger(__name__)
     log.info("openvino.converting", checkpoint=str(checkpoint), precision=precision)
     began_s = time.monotonic()

@@ -15,7 +15,7 @@ from pipelines.smolvlm2.loading import from_name
 from pipelines.smolvlm2.model import SmolVLM2
 from pipelines.smolvlm2.prompt import DESCRIBE_PROMPT
 
-CLIPS = 84  # six of each event, held out; asked every kind of question
+CLIPS = 42  # three of each event, held out; asked every kind of question
 THRESHOLDS = (0.4, 0.5, 0.7)  # where rules open and close by default, and the middle
 SAME = 0.99
 

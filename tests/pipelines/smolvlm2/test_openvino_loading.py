@@ -154,6 +154,12 @@ def test_a_checkpoint_that_cannot_be_converted_is_said_in_one_line(tiny_dir: Pat
     assert list((tmp_path / "cache" / "openvino").iterdir()) == []
 
 
+def test_a_cache_that_cannot_be_written_is_said(tiny_dir: Path, tmp_path: Path):
+    (tmp_path / "cache").write_text("a file in its place")
+    with pytest.raises(ModelError, match=r"cannot be kept in .*cache/openvino .*XDG_CACHE_HOME"):
+        load(tiny_dir, tmp_path / "cache")
+
+
 def test_a_conversion_ends_with_its_parent(tiny_dir: Path, tmp_path: Path):
     program = (
         "import sys; from pathlib import Path\n"
