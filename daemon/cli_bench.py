@@ -30,7 +30,7 @@ bench_app = typer.Typer(help="Measure the model on this machine, or (`capture`) 
 def bench(  # noqa: PLR0917 - a command's options
     context: typer.Context,
     model: Annotated[
-        str, typer.Option(help="bundled, 256m, 500m, 2.2b or a directory")
+        str, typer.Option(help="bundled, 256m, 500m, 2.2b, smolvlm-256m... or a directory")
     ] = "bundled",
     engine: Annotated[
         Literal["auto", "torch", "openvino"], typer.Option(help="what runs it")
