@@ -10,7 +10,7 @@ import json
 import sqlite3
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
@@ -25,29 +25,37 @@ from tests.soak.verdict import Recorded, failures
 HEALTH: Final = "smolwatch/bridge/health"
 TICK_S: Final = 0.5
 SAMPLE_EVERY: Final = 4  # ticks
+SHOW_EVERY: Final = 1200  # ticks
 START_S: Final = 180.0  # for the daemon to be ready on a machine that is busy
 DRAIN_S: Final = 120.0  # for what waits to arrive, once all is mended
 
 
 def soak(folder: Path, seconds: float, seed: int) -> list[str]:
-    """Run it, print a table, and return what was wrong."""
+    """Run it, print a table every ten minutes and in the end, and return what was wrong."""
     folder.mkdir(parents=True, exist_ok=True)
     small_disk = may_mount(folder)
     faults = schedule(seed, seconds, RTSP_CAMERAS, has_disk=small_disk)
     with stage(folder, seed, small_disk=small_disk) as set_up:
-        _run(set_up, faults, seconds)
-        recorded = _recorded(set_up, folder)
-        spans = _blind(set_up.disk / "smolwatch.db")
+
+        def show(now_s: float) -> Recorded:
+            recorded = _recorded(set_up, folder)
+            spans = _blind(set_up.disk / "smolwatch.db")
+            done = [fault for fault in faults if fault.at_s <= now_s]
+            for line in table(recorded, done, set_up.recorder.arrivals, spans, seed, now_s):
+                print(line, flush=True)  # noqa: T201 - a program's output
+            return recorded
+
+        _run(set_up, faults, seconds, show)
+        wrong = failures(show(seconds))
         payload_schemas.check((a.topic, a.payload) for a in set_up.recorder.arrivals)
-    wrong = failures(recorded)
-    for line in table(recorded, faults, set_up.recorder.arrivals, spans, seed, seconds):
-        print(line, flush=True)  # noqa: T201 - a program's output
     for line in wrong or ["nothing was lost, nothing grew"]:
         print(f"{'WRONG: ' if wrong else ''}{line}", flush=True)  # noqa: T201
     return wrong
 
 
-def _run(set_up: Stage, faults: list[Fault], seconds: float) -> None:
+def _run(
+    set_up: Stage, faults: list[Fault], seconds: float, show: Callable[[float], object]
+) -> None:
     pause = threading.Event()
     _wait_ready(set_up, pause)
     begun_s = set_up.now_s
@@ -66,6 +74,8 @@ def _run(set_up: Stage, faults: list[Fault], seconds: float) -> None:
             _say(set_up, f"{fault.part}: {fault.kind}{'' if begins else ', mended'}")
         if tick % SAMPLE_EVERY == 0:
             set_up.process.look()
+        if tick % SHOW_EVERY == SHOW_EVERY - 1:
+            show(round(now_s / 60) * 60)
         pause.wait(TICK_S)
     for _, begins, fault in steps:
         if not begins:

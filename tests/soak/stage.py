@@ -7,6 +7,7 @@ daemon. When what goes wrong is `schedule`'s affair.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import random
 import shutil
@@ -36,6 +37,7 @@ DISK_BYTES: Final = 192 << 20
 NEARLY_FULL: Final = 24 << 20  # left free: below the 64 MiB that pictures want
 CLIP_S, CLIP_FPS = 28.0, 5
 _WAIT_S: Final = 60.0
+_PAGE: Final = 64 << 10
 _CLIPS: Final[Mapping[str, tuple[Place, list[EventName]]]] = {
     "drive": ("driveway", ["car_arrive", "car_leave"]),
     "gate": ("driveway", ["car_arrive", "car_leave"]),
@@ -158,9 +160,18 @@ class Stage:
             self.broker.thaw()
 
     def _fill(self, left: int) -> None:
-        free = shutil.disk_usage(self.disk).free
+        """The daemon writes meanwhile, so what was free may not be any more."""
+        size = shutil.disk_usage(self.disk).free - left
         with self._ballast.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, max(1, free - left))
+            while size > 0:
+                try:
+                    os.posix_fallocate(file.fileno(), 0, size)
+                except OSError as error:
+                    if error.errno != errno.ENOSPC:
+                        raise
+                    size -= _PAGE
+                else:
+                    return
 
     def _reload(self) -> None:
         self.wishes = self.wishes.changed(self._rng)

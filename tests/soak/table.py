@@ -64,10 +64,8 @@ def _rows(
 
 def _costs(recorded: Recorded) -> Iterator[tuple[str, str]]:
     longest = max(recorded.lives, key=lambda life: len(life.samples))
-    yield (
-        "lives of the daemon, the longest",
-        f"{len(recorded.lives)}, {(longest.ended_s - longest.begun_s) / 60:.1f} min",
-    )
+    lived_s = longest.samples[-1].at_s - longest.begun_s if longest.samples else 0.0
+    yield "lives of the daemon, the longest", f"{len(recorded.lives)}, {lived_s / 60:.1f} min"
     for what, unit in (("memory", MB), ("files", 1), ("threads", 1)):
         grown, slope = growth(longest, what), per_hour(longest, what)
         if grown is not None and slope is not None:
