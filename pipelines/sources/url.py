@@ -68,7 +68,8 @@ class SourceUrl:
         if self.scheme in _LOCAL_SCHEMES:
             return set()
         tokens = {value for _, value in self._query if len(value) >= _SHORTEST_TOKEN}
-        return set(self.passwords) | {self._user_info} | tokens | self._in_path() - {""}
+        words = {*self.passwords, self._user_info, *tokens, *self._in_path()}
+        return words - {""}  # an address without a login: nothing stands between any two letters
 
     def __str__(self) -> str:
         if self.scheme in _LOCAL_SCHEMES:

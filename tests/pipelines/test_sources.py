@@ -98,6 +98,11 @@ def test_no_password_comes_through(password: str) -> None:
     assert password not in url.redact(f"failed: {url.secret} and {password!s} once more")
 
 
+@pytest.mark.parametrize("secret", ["rtsp://10.0.0.5/stream2", "http://10.0.0.5/?channel=1"])
+def test_without_a_login_messages_stay_as_they_are(secret: str) -> None:
+    assert SourceUrl(secret).redact("Connection refused") == "Connection refused"
+
+
 def test_an_unknown_scheme_says_what_there_is() -> None:
     with pytest.raises(SourceError, match="rtsp://"):
         open_source(SourceUrl("gopher://cam/"), FakeClock())
