@@ -95,6 +95,8 @@ def test_events_arrive_in_order_with_their_qos_and_retain_flags(broker: Mosquitt
         running.tell(DESCRIBE)
         running.outbox.put(payloads.availability(TOPICS, "porch", online=True))
         subscriber.wait_for("smolwatch/porch/availability")
+        subscriber.wait_for("smolwatch/porch/description")  # gives way to states, so may be later
+        subscriber.wait_for(EVENT, len(events) + 1)
         assert ids(subscriber) == [event.event_id for event in (*events, DESCRIBE)]
         flags = {m.topic: (m.qos, m.retain) for m in subscriber.messages}
         assert flags == {
