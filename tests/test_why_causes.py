@@ -224,7 +224,9 @@ def test_a_blind_camera_is_told_with_the_cause(
     """The camera's own thread body, so that it is lost, tried again and found as it is live."""
     clock, stop = TellingClock(), threading.Event()
     if how == "unplugged":
-        monkeypatch.setattr("daemon.app.open_source", lambda url, clock, **_: Unplugged(url, clock))
+        monkeypatch.setattr(
+            "daemon.ground.open_source", lambda url, clock, **_: Unplugged(url, clock)
+        )
     with ScenePlay(configured(tmp_path), model, tmp_path / "why.db", clock) as play:
         play.app.sources["porch"].open()
 

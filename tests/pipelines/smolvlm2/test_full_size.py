@@ -69,7 +69,7 @@ def test_the_256m_size_in_bf16_loads_within_its_bound(tmp_path: Path):
     code = (
         "import sys; from pathlib import Path; from daemon.bench_child import peak_rss_mb;"
         "from pipelines.smolvlm2.loading import from_name;"
-        "model = from_name(Path(sys.argv[1]), precision='bf16', device='cpu');"
+        "model = from_name(Path(sys.argv[1]), precision='bf16', device='cpu', engine='torch');"
         "print(peak_rss_mb())"
     )
     done = subprocess.run(
