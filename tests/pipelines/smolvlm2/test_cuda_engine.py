@@ -109,7 +109,7 @@ def test_a_row_that_was_overwritten_is_refused_and_not_misread(tiny_dir: Path):
     model = load(tiny_dir)
     engine, look = model._engine, looks_at(1, 64)[0]
     model.observe(look.window, look.questions, None)
-    [stale] = model._warm.values()
+    [stale] = model._runner._warm.values()
     model.observe(looks_at(2, 64)[1].window, look.questions, None)
     with pytest.raises(ValueError, match="run since"):
         engine.answer_all([stale], [[[1, 2]]], [3])
