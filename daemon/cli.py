@@ -31,7 +31,7 @@ from daemon.cli_files import files
 from daemon.cli_highlights import highlights
 from daemon.cli_install import install_service, uninstall_service
 from daemon.cli_log_level import log_level
-from daemon.cli_memory import why
+from daemon.cli_memory import EXIT_CONFIG, why
 from daemon.cli_model import model_app
 from daemon.cli_mqtt import mqtt_app
 from daemon.cli_reload import reload
@@ -44,8 +44,6 @@ from pipelines.threads import spin_shortly
 
 if TYPE_CHECKING:
     from pipelines.footage import Span
-
-EXIT_CONFIG = 78  # EX_CONFIG of sysexits.h: systemd does not restart on it
 
 app = typer.Typer(
     name="smolwatch",

@@ -15,11 +15,13 @@ from typing import Annotated
 
 import typer
 
-from daemon.config import load_config
+from daemon.config import ConfigError, load_config
 from daemon.control import ask, client_path
 from daemon.moments import moment
 from daemon.telling import why_lines
 from pipelines.errors import SmolwatchError
+
+EXIT_CONFIG = 78  # EX_CONFIG of sysexits.h: systemd does not restart on it
 
 SocketOption = Annotated[
     Path | None, typer.Option("--socket", help="the daemon's socket, where it is not the usual one")
@@ -50,12 +52,15 @@ def why(
 
 @contextmanager
 def told_errors() -> Iterator[None]:
-    """Errors that are meant for people end the command with code 1, Ctrl+C ends it quietly."""
+    """Errors that are meant for people end the command, Ctrl+C ends it quietly.
+
+    Exit code 78 for the configuration's errors, else 1.
+    """
     try:
         yield
     except SmolwatchError as error:
         typer.echo(f"smolwatch: {error}", err=True)
-        raise typer.Exit(1) from error
+        raise typer.Exit(EXIT_CONFIG if isinstance(error, ConfigError) else 1) from error
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from daemon.cli_backtest import told_errors
+from daemon.cli_memory import told_errors
 from daemon.config import Config, load_config
 from daemon.config_errors import did_you_mean
 from daemon.control import ControlError, ask, client_path

@@ -20,7 +20,8 @@ from daemon import config_checks as checks
 from daemon.config_digest import DigestConfig
 from daemon.config_errors import ConfigError, Problem, explain
 from daemon.config_http import HttpConfig
-from daemon.config_rules import RuleConfig, judged_on, problems_between
+from daemon.config_references import judged_on, problems_between
+from daemon.config_rules import RuleConfig
 from daemon.config_sections import (
     CameraConfig,
     CameraSlug,

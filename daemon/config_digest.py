@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, Field, ValidationInfo
 
 from daemon.config_errors import Refused
-from daemon.config_rules import ClockTime, TimeZone
+from daemon.config_hours import ClockTime, TimeZone
 from daemon.config_sections import CameraNames, Section
 from daemon.digest_times import Every, Schedule
 

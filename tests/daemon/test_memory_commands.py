@@ -420,6 +420,14 @@ def test_mistakes_are_told(store: Store, tmp_path: Path, arguments: list[str], s
     assert (code, says in said) == (1, True), said
 
 
+def test_a_wrong_configuration_has_the_exit_code_that_it_has_everywhere(tmp_path: Path) -> None:
+    config = tmp_path / "smolwatch.yaml"
+    config.write_text("cameras: {porch: {source: 'scene://porch', nonsense: 1}}\n")
+    told = CliRunner().invoke(app, ["events", "-c", str(config)])
+    assert told.exit_code == 78
+    assert "nonsense" in told.stderr
+
+
 def test_it_is_said_when_there_is_more_or_nothing(store: Store, tmp_path: Path) -> None:
     with serving(store, tmp_path / "c.sock") as path:
         assert command("events", "--socket", str(path)) == (0, "(there are none)\n")
