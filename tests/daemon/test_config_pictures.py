@@ -80,7 +80,7 @@ def test_from_the_file_to_the_models_prompt(tmp_path: Path) -> None:
     model = load_model(config)
     assert isinstance(model, SmolVLM2)
     app = build_app(config, model, None, SystemClock())
-    book = app.inference._watches["gate"].book
+    book = app.inference.book("gate")
     asked = [plain_question(question) for question in book.questions]
     prompts: list[str] = []
     prefill_all = model._engine.prefill_all
