@@ -109,6 +109,8 @@ def ours(task: Task) -> Iterator[dict[str, Any]]:
         prompt = DESCRIBE_PROMPT if scenario.new_tokens else None
 
         def look() -> list[Observation]:
+            if not scenario.drafted:  # noqa: B023
+                model.last_texts.clear()
             looks = [Look(next(windows), asked, prompt) for windows in streams]  # noqa: B023
             return [_seen(one) for one in model.observe_many(looks)]
 

@@ -146,7 +146,7 @@ def _child(
     """What one process says, line by line. It is killed at its limit, and when nobody reads on."""
     task = {
         "role": role, "directory": str(directory), "engine": wanted.engine,
-        "precision": wanted.precision, "device": wanted.device, "threads": wanted.threads,
+        "precision": wanted.precision, "device": _device(wanted, role), "threads": wanted.threads,
         "scenarios": [asdict(scenario) for scenario in asked],
         "runs": wanted.runs, "seconds": wanted.seconds,
     }  # fmt: skip
@@ -176,6 +176,13 @@ def _child(
             complaints.seek(0)
             said = complaints.read().strip().splitlines() or [f"ended with code {code}"]
             raise BenchError(f"{role}: {said[-1]}")
+
+
+def _device(wanted: Wanted, role: str) -> str:
+    """Both run on the same: OpenVINO left to itself takes the CPU, PyTorch a GPU that is there."""
+    if role == "naive" and wanted.device == "auto" and wanted.engine == "openvino":
+        return "cpu"
+    return wanted.device
 
 
 def _naive(told: list[dict[str, Any]]) -> Naive:

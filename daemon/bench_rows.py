@@ -24,6 +24,7 @@ class Scenario:
     new_frames: int = 1  # of the window's eight
     cameras: int = 1  # whose windows are due together
     anchored: bool = False  # windows keep their start, and grow to twice their frames
+    drafted: bool = False  # the last description is a guess at the next
 
     @property
     def baseline(self) -> int:
@@ -49,6 +50,7 @@ def scenarios(cameras: int) -> list[Scenario]:
         Scenario("all frames new", 4, new_frames=NUM_FRAMES),
         Scenario("anchored window", 4, anchored=True),
         Scenario(f"description of {WORDS} tokens", 0, WORDS),
+        Scenario("the same words again", 0, WORDS, drafted=True),
         *(Scenario(f"{count} cameras", 4, cameras=count) for count in several),
         MAIN,
     ]

@@ -79,9 +79,16 @@ class BatchEngine(Protocol[P]):
         ...
 
     def decode_all(
-        self, prefixes: Sequence[P], suffixes: Sequence[Sequence[int]], max_tokens: int
+        self,
+        prefixes: Sequence[P],
+        suffixes: Sequence[Sequence[int]],
+        max_tokens: int,
+        drafts: Sequence[Sequence[int]],
     ) -> list[list[int]]:
-        """For each prefix and its one suffix: likeliest tokens until the end or `max_tokens`."""
+        """For each prefix and its one suffix: likeliest tokens until the end or `max_tokens`.
+
+        `drafts`: as `Engine.decode` takes them, one a prefix.
+        """
         ...
 
     def prefill_text(self, ids: Sequence[int], room: int) -> P:
@@ -135,12 +142,16 @@ class OneAtATime:
         )
 
     def decode_all(
-        self, prefixes: Sequence[Prefix], suffixes: Sequence[Sequence[int]], max_tokens: int
+        self,
+        prefixes: Sequence[Prefix],
+        suffixes: Sequence[Sequence[int]],
+        max_tokens: int,
+        drafts: Sequence[Sequence[int]],
     ) -> list[list[int]]:
         """As `BatchEngine`."""
         return [
-            self._engine.decode(prefix, suffix, max_tokens)
-            for prefix, suffix in zip(prefixes, suffixes, strict=True)
+            self._engine.decode(prefix, suffix, max_tokens, draft)
+            for prefix, suffix, draft in zip(prefixes, suffixes, drafts, strict=True)
         ]
 
     def prefill_text(self, ids: Sequence[int], room: int) -> Prefix:

@@ -19,6 +19,7 @@ from torch import Tensor
 from pipelines.smolvlm2.cpu_encoder import CpuEncoder
 from pipelines.smolvlm2.cpu_linear import Pack, PackedLinear, PlainLinear, packs_bf16
 from pipelines.smolvlm2.cpu_text import CpuText
+from pipelines.smolvlm2.drafts import find_words
 
 ENCODE_BATCH = 1  # frames at once: one frame's activations nearly fit the caches of two cores
 PACK_ROWS = 1024  # a frame's patches; a prompt of 8 frames has about as many tokens
@@ -121,22 +122,28 @@ class CpuEngine:
         return logits
 
     @torch.inference_mode()
-    def decode(self, prefix: CpuPrefix, suffix: Sequence[int], max_tokens: int) -> list[int]:
+    def decode(
+        self, prefix: CpuPrefix, suffix: Sequence[int], max_tokens: int, draft: Sequence[int] = ()
+    ) -> list[int]:
         """See `Engine.decode`."""
-        hidden = self._read_on(prefix, [suffix])  # [1, hidden]
-        position = prefix.num_tokens + len(suffix)
-        decoded: list[int] = []
-        while True:
-            best = self._head(hidden).argmax(dim=-1)  # [1]
-            token = int(best)
-            if token == self._end_id:
-                return decoded
-            decoded.append(token)
-            if len(decoded) >= max_tokens:
-                return decoded
-            x, at = self._text.embed(best), torch.tensor([position])
-            hidden = self._text.read_on(x, at, prefix.cache, position, None)
-            position += 1
+        end = prefix.num_tokens  # of what is read
+
+        def read(ids: Sequence[int], rows: int) -> list[int]:
+            nonlocal end
+            start, end = end, end + len(ids)
+            mask = None  # a single token sees all
+            if len(ids) > 1:
+                mask = torch.ones(len(ids), end, dtype=torch.bool).tril(start)
+            x, positions = self._text.embed(torch.tensor(ids)), torch.arange(start, end)
+            hidden = self._text.read_on(x, positions, prefix.cache, start, mask)
+            likeliest: list[int] = self._head(hidden[-rows:]).argmax(dim=-1).tolist()
+            return likeliest
+
+        def drop(count: int) -> None:
+            nonlocal end
+            end -= count
+
+        return find_words(read, drop, suffix, max_tokens, self._end_id, draft)
 
     def _rows(self, token_ids: tuple[int, ...]) -> Tensor:
         """Rows of the head, float32 [token_ids, hidden]: yes and no, again and again."""

@@ -75,6 +75,11 @@ class Engine(Protocol[P]):
         """Logits of `token_ids` as each answer's first token, float32 [suffixes, token_ids]."""
         ...
 
-    def decode(self, prefix: P, suffix: Sequence[int], max_tokens: int) -> list[int]:
-        """Likeliest tokens one by one, until the end of the answer (left out) or `max_tokens`."""
+    def decode(
+        self, prefix: P, suffix: Sequence[int], max_tokens: int, draft: Sequence[int] = ()
+    ) -> list[int]:
+        """Likeliest tokens until the end of the answer (left out) or `max_tokens`.
+
+        `draft`: what they may be, for engines that are faster then (`pipelines.smolvlm2.drafts`).
+        """
         ...

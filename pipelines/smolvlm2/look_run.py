@@ -19,6 +19,7 @@ from pipelines.errors import InferenceError
 from pipelines.smolvlm2.anchors import ExtendingEngine, KeptPrefixes
 from pipelines.smolvlm2.batch_protocol import BatchEngine, OneAtATime, Prompt
 from pipelines.smolvlm2.cache import EncoderCache
+from pipelines.smolvlm2.drafts import LastTexts
 from pipelines.smolvlm2.engine_protocol import Engine, Prefix
 from pipelines.smolvlm2.tokens import Tokens
 from pipelines.smolvlm2.worded import Worded
@@ -51,6 +52,7 @@ class LookRunner:
         self._model_id = model_id
         self._cache = cache
         self._max_description_tokens = max_description_tokens
+        self.last_texts = LastTexts()  # of each camera: the next one is found faster
         self._clock = clock
         self._warm: dict[
             tuple[tuple[FrameKey, ...], tuple[int, ...]], Prefix
@@ -193,9 +195,15 @@ class LookRunner:
         if not wanted:
             return {}
         looks, chosen = zip(*wanted, strict=True)
+        speakers = [(one.frames[-1].camera, one.frames[-1].view, one.describe) for one in looks]
         ids = self.engine.decode_all(
-            chosen, [one.describe for one in looks], self._max_description_tokens
+            chosen,
+            [one.describe for one in looks],
+            self._max_description_tokens,
+            [self.last_texts.draft(speaker) for speaker in speakers],
         )
+        for speaker, words in zip(speakers, ids, strict=True):
+            self.last_texts.keep(speaker, words)
         return {
             one.place: self._tokens.decode(words) for one, words in zip(looks, ids, strict=True)
         }

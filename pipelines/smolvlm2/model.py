@@ -63,6 +63,7 @@ class SmolVLM2:
             clock=clock or SystemClock(),
         )
         self.kept = self._runner.kept
+        self.last_texts = self._runner.last_texts
         self._engine = self._runner.engine
         self._wording = LookWording(
             Wording(tokens, engine.tokens_per_frame, of_time=of_time),

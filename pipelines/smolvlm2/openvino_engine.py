@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from pipelines.errors import ModelError
+from pipelines.smolvlm2.drafts import find_words
 from pipelines.smolvlm2.mapped_files import let_go
 from pipelines.smolvlm2.openvino_files import EMBEDDINGS, ENCODER, HEAD, HEAD_ROWS, TEXT, Sizes
 from pipelines.smolvlm2.openvino_quiet import ov
@@ -118,7 +119,13 @@ class OpenVinoEngine:
         hidden = self._read_on(prefix, pack(suffixes))
         return torch.from_numpy(hidden @ self._head_rows[np.asarray(token_ids)].T)
 
-    def decode(self, prefix: OpenVinoPrefix, suffix: Sequence[int], max_tokens: int) -> list[int]:
+    def decode(
+        self,
+        prefix: OpenVinoPrefix,
+        suffix: Sequence[int],
+        max_tokens: int,
+        draft: Sequence[int] = (),
+    ) -> list[int]:
         """See `Engine.decode`. A suffix that goes on from the last one's words is read from there.
 
         So does a long text, which is written in steps.
@@ -126,29 +133,31 @@ class OpenVinoEngine:
         known = len(prefix.chain)
         if not known or known >= len(suffix) or list(suffix[:known]) != prefix.chain:
             prefix.forget_chain()
-        hidden = self._read_chain(prefix, suffix[len(prefix.chain) :])
-        decoded: list[int] = []
-        while True:
-            token = int(self._choosing.infer([hidden], share_inputs=True)[0][0])
-            if token == self._end_id:
-                return decoded
-            decoded.append(token)
-            if len(decoded) >= max_tokens:
-                return decoded
-            hidden = self._read_chain(prefix, [token])
 
-    def _read_chain(self, prefix: OpenVinoPrefix, ids: Sequence[int]) -> _Floats:
-        """Read ids behind the chain, and make them part of it."""
+        def read(ids: Sequence[int], rows: int) -> list[int]:
+            hidden = self._read_chain(prefix, ids, rows)
+            likeliest: list[int] = self._choosing.infer([hidden], share_inputs=True)[0].tolist()
+            return likeliest
+
+        def drop(count: int) -> None:
+            del prefix.chain[-count:], prefix.chain_slots[-count:]
+
+        rest = suffix[len(prefix.chain) :]
+        return find_words(read, drop, rest, max_tokens, self._end_id, draft)
+
+    def _read_chain(self, prefix: OpenVinoPrefix, ids: Sequence[int], rows: int) -> _Floats:
+        """Read ids behind the chain, and make them part of it; the last states [rows, hidden]."""
         if prefix.slots + len(ids) > prefix.num_tokens + _MOST_LITTER * prefix.room:
             ids = [*prefix.chain, *ids]
             prefix.forget_chain()
-        hidden = self._read_on(prefix, pack([ids]))
+        chain = pack([ids])
+        hidden = self._read_on(prefix, chain._replace(ends=list(range(len(ids) - rows, len(ids)))))
         prefix.chain += ids
         prefix.chain_slots += range(prefix.slots - len(ids), prefix.slots)
         return hidden
 
     def _read_on(self, prefix: OpenVinoPrefix, questions: Pack) -> _Floats:
-        """Run questions behind the chain; give each one's last state [questions, hidden].
+        """Run questions behind the chain; the states where each one ends [ends, hidden].
 
         The prompt is run with them if it was not yet, or if its state is littered.
         """

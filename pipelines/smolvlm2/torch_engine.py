@@ -182,8 +182,17 @@ class TorchEngine:
         return logits
 
     @torch.inference_mode()
-    def decode(self, prefix: Prefix, suffix: Sequence[int], max_tokens: int) -> list[int]:
-        """Likeliest tokens one by one, until the end of the answer (left out) or `max_tokens`."""
+    def decode(
+        self,
+        prefix: Prefix,
+        suffix: Sequence[int],
+        max_tokens: int,
+        draft: Sequence[int] = (),  # noqa: ARG002
+    ) -> list[int]:
+        """Likeliest tokens one by one, until the end of the answer (left out) or `max_tokens`.
+
+        No `draft` is looked at: what others find with one is held against this.
+        """
         cache = prefix.rewind()
         hidden = self._read_on(prefix, cache, [suffix])  # [1, hidden]
         decoded: list[int] = []

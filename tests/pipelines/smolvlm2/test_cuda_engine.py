@@ -114,7 +114,7 @@ def test_a_row_that_was_overwritten_is_refused_and_not_misread(tiny_dir: Path):
     with pytest.raises(ValueError, match="run since"):
         engine.answer_all([stale], [[[1, 2]]], [3])
     with pytest.raises(ValueError, match="run since"):
-        engine.decode_all([stale], [[1, 2]], 4)
+        engine.decode_all([stale], [[1, 2]], 4, [()])
 
 
 @pytest.mark.parametrize(

@@ -47,8 +47,10 @@ class Watched:
         self.logits = self.engine.answer(prefix, suffixes, range(self.vocab_size))
         return self.engine.answer(prefix, suffixes, token_ids)
 
-    def decode(self, prefix: Any, suffix: Sequence[int], max_tokens: int) -> list[int]:
-        self.decoded = self.engine.decode(prefix, suffix, max_tokens)
+    def decode(
+        self, prefix: Any, suffix: Sequence[int], max_tokens: int, draft: Sequence[int] = ()
+    ) -> list[int]:
+        self.decoded = self.engine.decode(prefix, suffix, max_tokens, draft)
         return self.decoded
 
 

@@ -46,8 +46,14 @@ class Watched:
         self.logits = self.engine.answer(prefix, suffixes, range(len(self.engine._embeddings)))
         return self.logits[:, list(token_ids)]
 
-    def decode(self, prefix: OpenVinoPrefix, suffix: Sequence[int], max_tokens: int) -> list[int]:
-        self.decoded = self.engine.decode(prefix, suffix, max_tokens)
+    def decode(
+        self,
+        prefix: OpenVinoPrefix,
+        suffix: Sequence[int],
+        max_tokens: int,
+        draft: Sequence[int] = (),
+    ) -> list[int]:
+        self.decoded = self.engine.decode(prefix, suffix, max_tokens, draft)
         return self.decoded
 
 
@@ -117,8 +123,10 @@ class Asked:
         assert given.shape == (len(suffixes), 40)
         assert (given - right).abs().max() < MOST_ERROR
 
-    def decodes_right(self, suffix: list[int], max_tokens: int = 12) -> list[int]:
-        given = self.engine.decode(self.prefix, suffix, max_tokens)
+    def decodes_right(
+        self, suffix: list[int], max_tokens: int = 12, draft: Sequence[int] = ()
+    ) -> list[int]:
+        given = self.engine.decode(self.prefix, suffix, max_tokens, draft)
         assert given == self.reference.decode(self.right, suffix, max_tokens)
         return given
 
@@ -130,6 +138,26 @@ def test_a_prefix_serves_calls_in_any_order(tiny, tiny_dir: Path):
     asked.answers_right([43])
     asked.decodes_right([30, 31])
     asked.answers_right([44, 45], [40, 41, 42])
+
+
+def test_a_guess_changes_no_words(tiny, tiny_dir: Path):
+    asked = Asked(tiny_dir, tiny[0], seed=5, length=12)
+    said = asked.decodes_right([30, 31], 20)
+    assert len(set(said)) > 3, "a text that repeats itself shows nothing"
+    for wrong_at in (None, 0, 3, 11):
+        draft = [299 if place == wrong_at else token for place, token in enumerate(said)]
+        asked.decodes_right([30, 31], 20, draft)  # with the state behind a prompt that was run
+        asked.answers_right([40, 41, 42], [43])
+        fresh = Asked(tiny_dir, tiny[0], seed=5, length=12)
+        fresh.decodes_right([30, 31], 20, draft)  # and in one pass with the prompt
+        fresh.answers_right([40, 41, 42], [43])
+
+
+def test_a_text_goes_on_behind_a_wrong_guess(tiny, tiny_dir: Path):
+    asked = Asked(tiny_dir, tiny[0], seed=6, length=12)
+    said = asked.decodes_right([30, 31], 9)
+    asked.decodes_right([30, 31], 6, [*said[:2], 299, *said[3:]])
+    asked.decodes_right([30, 31, *said[:6]], 9)
 
 
 def test_prefixes_do_not_disturb_each_other(tiny, tiny_dir: Path):
