@@ -250,7 +250,7 @@ def join(ground: Ground, reload: Reload | None = None, before: App | None = None
     if ground.edges.control is not None:
         ground.edges.control.answers = told
     folder = config.media.dir if config.media else None
-    shown = Sources(watched, settings, requests, ground.publisher, store, folder)
+    shown = Sources(watched, settings, requests, ground.publisher, store, ground.event_log, folder)
     ground.edges.front.show(shown, told)
     return App(
         ground, scheduler, inference, requests, reporter, lookout, switches, writings, digests,

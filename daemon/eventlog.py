@@ -18,6 +18,8 @@ from pathlib import Path
 
 import structlog
 
+from daemon.disk_trouble import in_words
+
 log = structlog.get_logger(__name__)
 
 DEFAULT_MAX_BYTES = 10_000_000  # of each file; about 20,000 events
@@ -51,7 +53,7 @@ class EventLog:
         self._lock = threading.Lock()
         self._fd: int | None = None
         self._size = 0
-        self._failing = False
+        self.trouble: str | None = None  # what keeps lines out, in words
 
     def append(self, content: Mapping[str, object]) -> None:
         """Write one object as one line and hand it to the operating system."""
@@ -138,16 +140,20 @@ class EventLog:
                 os.ftruncate(self._fd, self._size)
         with contextlib.suppress(OSError):
             self._close()
-        if not self._failing:
-            self._failing = True
+        failing, self.trouble = self.trouble, f"the event log is not written: {_why(error)}"
+        if failing is None:
             log.error(
                 "eventlog.failing",
                 path=str(self._path),
                 error=error.strerror or str(error),
-                hint="events still go to MQTT; free disk space, or make log.events writable",
+                hint=f"events still go to MQTT; {_why(error)}",
             )
 
     def _succeeded(self) -> None:
-        if self._failing:
-            self._failing = False
+        if self.trouble is not None:
+            self.trouble = None
             log.warning("eventlog.recovered", path=str(self._path), lines_lost=self.lost)
+
+
+def _why(error: OSError) -> str:
+    return in_words(error, "make log.events writable")

@@ -15,6 +15,9 @@ from pathlib import Path
 from typing import Final
 
 from daemon import __version__
+from daemon.disk_trouble import joined
+from daemon.eventlog import EventLog
+from daemon.media import MediaWriter
 from daemon.mqtt.records import PublisherHealth
 from daemon.publisher import Publisher
 from daemon.reporter import Watched
@@ -75,6 +78,7 @@ class Figures:
     media: Mapping[str, int] | None  # `MediaWriter.counts`; None: no rule wants a picture
     store_bytes: int | None  # None: nothing is remembered
     store_lost: int  # writes that failed
+    troubles: Mapping[str, str]  # of the disk, by the part that has it: store, media, events
     disks: Mapping[str, Disk]  # of `store` and `media`, as far as there are
     threads: int
     memory_bytes: int  # resident
@@ -89,6 +93,7 @@ class Sources:
     requests: Requests
     publisher: Publisher | None
     store: Store | None
+    event_log: EventLog | None
     media_dir: Path | None
 
 
@@ -131,10 +136,19 @@ class Gauges:
             media=watched.media.figures() if watched.media else None,
             store_bytes=_size_of(store.path) if store else None,
             store_lost=store.lost if store else 0,
+            troubles=disk_troubles(store, watched.media, parts.event_log),
             disks={name: disk for name, path in places.items() if (disk := _disk_of(path))},
             threads=threading.active_count(),
             memory_bytes=_resident_bytes(),
         )
+
+
+def disk_troubles(
+    store: Store | None, media: MediaWriter | None, event_log: EventLog | None
+) -> dict[str, str]:
+    """What keeps each of them from writing, in words; of those that can, nothing."""
+    parts = {"store": store, "media": media, "events": event_log}
+    return {name: part.trouble for name, part in parts.items() if part and part.trouble}
 
 
 def _camera(parts: Sources, name: str, now_s: float) -> CameraFigures:
@@ -157,12 +171,14 @@ def problem_of(figures: Figures) -> str | None:
     link = figures.link
     if figures.model.phase == "failed":
         return f"the model {figures.model}"
+    if figures.troubles:
+        unsafe = link is not None and link.in_memory > 0 and link.on_disk
+        memory = ["alerts wait in memory only"] if unsafe else []
+        return "; ".join([*joined(figures.troubles.values()), *memory])
     if link is not None and not link.connected and link.problem:
         return link.problem
     if link is not None and link.dropped_alerts:
         return f"{link.dropped_alerts} alerts were lost: neither disk nor memory took any more"
-    if figures.store_lost and link is not None and link.in_memory and link.on_disk:
-        return "alerts wait in memory only, as the store cannot be written: free disk space"
     if link is not None and link.dead_letters:
         return f"the broker refused {link.dead_letters} messages: smolwatch mqtt dead-letters"
     return None

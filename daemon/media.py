@@ -6,6 +6,7 @@ Knows which rules want them, the rings they are made of, and the folder; no mode
 from __future__ import annotations
 
 import dataclasses
+import math
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
@@ -15,6 +16,7 @@ from typing import Final
 
 import structlog
 
+from daemon.disk_trouble import in_words
 from daemon.media_files import MediaFiles
 from pipelines.clip import ClipError, read_snapshot, write_clip
 from pipelines.clock import Clock
@@ -26,6 +28,7 @@ log = structlog.get_logger(__name__)
 
 _POLL_S: Final = 0.2  # the longest that a stop goes unnoticed
 _MOST_JOBS: Final = 64  # that wait for their seconds to pass; more are dropped, and counted
+_LOOK_AGAIN_S: Final = 5.0  # whether the disk takes pictures again
 _LATE_S: Final = 2.0  # how long the ring may take to reach a clip's end, where a camera is away
 
 
@@ -82,6 +85,7 @@ class MediaWriter:
         self._jobs: deque[_Job] = deque()
         self._news = threading.Event()
         self.trouble: str | None = None  # what keeps pictures from being kept, in words
+        self._looked_s = -math.inf  # whether it still does
         self.counts: Counter[str] = Counter()  # snapshots, clips, failed, dropped
 
     def rewire(
@@ -113,6 +117,7 @@ class MediaWriter:
         """Write until `stop`; then what is still waiting is made of what there is."""
         while not stop.is_set():
             self.run_once()
+            self._look_again()
             self._news.wait(_POLL_S)
             self._news.clear()
         self.run_once(ending=True)
@@ -128,6 +133,15 @@ class MediaWriter:
                 self._finish(job)
             else:
                 self._jobs.append(job)
+
+    def _look_again(self) -> None:
+        """Whether the trouble is over, though no rule wants a picture for the moment."""
+        now_s = self._clock.monotonic_s()
+        if self.trouble is None or now_s - self._looked_s < _LOOK_AGAIN_S:
+            return
+        self._looked_s = now_s
+        error = self._files.refusal()
+        self.trouble = _trouble(error) if error is not None else None
 
     def _is_ripe(self, job: _Job) -> bool:
         """Whether the clip's last second is in the ring, or will not come."""
@@ -178,9 +192,13 @@ class MediaWriter:
             self.counts["failed"] += 1
             why = str(error) if isinstance(error, ClipError) else error.strerror
             if isinstance(error, OSError):
-                self.trouble = f"no pictures are kept ({why}): free disk space, or see media.dir"
+                self.trouble = _trouble(error)
             log.warning("media.failed", what=what, camera=event.camera, rule=event.rule, error=why)
             return None
         self.trouble = None
         self.counts[f"{what}s"] += 1
         return name
+
+
+def _trouble(error: OSError) -> str:
+    return f"no pictures are kept: {in_words(error, 'see media.dir')}"

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from daemon.disk_reserve import RESERVE_BYTES
+from daemon.disk_trouble import why_not
 from pipelines.clock import Clock
 
 LEAVE_BYTES: Final = 4 * RESERVE_BYTES  # for descriptions, and then for alerts
@@ -50,12 +51,24 @@ class MediaFiles:
         part = self.folder / f"{name}.part"
         try:
             make(part)
-            if shutil.disk_usage(self.folder).free < LEAVE_BYTES:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            self._keep_room()
             part.replace(self.folder / name)
         finally:
             part.unlink(missing_ok=True)
         self.prune()
+
+    def refusal(self) -> OSError | None:
+        """Why no file can be written now; None if one can."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._keep_room()
+        except OSError as error:
+            return error
+        return why_not(self.folder)
+
+    def _keep_room(self) -> None:
+        if shutil.disk_usage(self.folder).free < LEAVE_BYTES:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def prune(self) -> None:
         """Delete what is too old, and the oldest while there is too much."""

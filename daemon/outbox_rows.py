@@ -12,9 +12,8 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import closing
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
 from daemon.mqtt.payloads import Kind, Message, as_replay
@@ -185,17 +184,16 @@ def again(
     return rows
 
 
-def rescue(damaged: Path, into: sqlite3.Connection) -> int:
-    """Copy what can be read of a damaged file's outbox; how many messages."""
+def rescue(source: sqlite3.Connection, into: sqlite3.Connection) -> int:
+    """Copy what can be read of a damaged file's outbox, and is not there yet; how many messages."""
     rows: list[Row] = []
-    try:
-        with closing(sqlite3.connect(damaged)) as source:
-            rows.extend(Row(*row) for row in source.execute(f"SELECT {_COLUMNS} FROM outbox"))
-    except sqlite3.Error:
-        pass  # as far as it goes
+    with suppress(sqlite3.Error):  # as far as it goes
+        rows.extend(Row(*row) for row in source.execute(f"SELECT {_COLUMNS} FROM outbox"))
+    there = {found for (found,) in into.execute("SELECT id FROM outbox")}
+    missing = [row for row in rows if row.id not in there]
     with into:
-        insert(into, rows)
-    return len(rows)
+        insert(into, missing)
+    return len(missing)
 
 
 def _left(connection: sqlite3.Connection, which: str, given: tuple[object, ...]) -> Gone:

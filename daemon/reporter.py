@@ -67,12 +67,12 @@ class Reporter:
         self._online: dict[str, bool] = {}
         self._settled: set[str] = set()
         self._health_s: float | None = None
-        self._phase = "ready"  # of the model, as told last
         self.trouble: str | None = None  # of the process itself, in words
+        self._told: tuple[str, str | None] = ("ready", None)  # the model's phase, and `trouble`
 
     def take_over(self, before: Reporter, cameras: Collection[str]) -> None:
         """Go on from what another one has told. `cameras`: those that are as they were."""
-        self._started_s, self._phase = before._started_s, before._phase
+        self._started_s, self._told = before._started_s, before._told
         self._online = {name: before._online[name] for name in cameras if name in before._online}
         self._settled = before._settled & set(cameras)
 
@@ -94,14 +94,16 @@ class Reporter:
                 self._settled.discard(name)
         state = self._model.state if self._model else ModelState("ready")
         due = self._health_s is None or now_s - self._health_s >= HEALTH_EVERY_S
-        if due or state.phase != self._phase:
-            self._health_s, self._phase = now_s, state.phase
+        telling = (state.phase, self.trouble)
+        if due or telling != self._told:
+            self._health_s, self._told = now_s, telling
             self._tell_health()
         link = self._publisher.health() if self._publisher is not None else None
         broker = "no broker" if link is None else "broker ok" if link.connected else "broker away"
         model = "" if state.phase == "ready" else f"model {state}; "
         windows = f"{self._inference.windows_run} windows"
-        return f"{model}{online} of {enabled} cameras, {windows}, {broker}"
+        trouble = f"; {self.trouble}" if self.trouble is not None else ""
+        return f"{model}{online} of {enabled} cameras, {windows}, {broker}{trouble}"
 
     def goodbye(self) -> None:
         """The cameras go with the daemon."""

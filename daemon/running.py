@@ -14,6 +14,8 @@ import structlog
 from daemon import __version__, logs
 from daemon.announce import bridge_info
 from daemon.app import App, join
+from daemon.disk_trouble import joined
+from daemon.figures import disk_troubles
 from daemon.front import HTTP_BOUND_S
 from daemon.ground import Ground
 from daemon.mqtt.discovery import removal
@@ -80,11 +82,8 @@ class Running:
         app = self.app
         if app.throttling is not None:
             app.throttling.tick()
-        troubles = (
-            self._reloads.problem if self._reloads is not None else None,
-            app.store.trouble if app.store is not None else None,
-            app.media.trouble if app.media is not None else None,
-        )
+        problem = self._reloads.problem if self._reloads is not None else None
+        troubles = (problem, *joined(disk_troubles(app.store, app.media, app.event_log).values()))
         app.reporter.trouble = "; ".join(filter(None, troubles)) or None
         logs.tell_repeats()
         said = app.reporter.report()

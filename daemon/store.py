@@ -24,7 +24,9 @@ from typing import Final, TypeVar
 import structlog
 
 from daemon.disk_reserve import DiskReserve
-from daemon.store_file import is_damage, is_full, open_anew, open_writer
+from daemon.disk_trouble import in_words, why_not
+from daemon.store_file import checkpoint, is_damage, is_full, open_anew, open_writer
+from daemon.store_place import Place
 from daemon.store_pruning import Pruning, shrink
 from daemon.store_rows import Content, Rows
 from daemon.store_turns import Turns
@@ -78,14 +80,15 @@ class Store:
         self._instead_of = instead_of
         self._connection = open_writer(path)
         self._rows = Rows(self._connection)
+        self._place = Place(path)
 
     @property
     def trouble(self) -> str | None:
         """What keeps it from remembering all, in words. From any thread."""
         if self._failing is not None:
-            return f"nothing can be stored ({self._failing}): free disk space, or look at the disk"
+            return f"nothing can be stored: {self._place.problem or self._failing}"
         if self._reserve is not None and self._reserve.released:
-            return "the disk is full: only alerts are stored; free disk space"
+            return "only alerts are stored: the disk is full: free disk space"
         return self._instead_of
 
     def record(
@@ -121,12 +124,14 @@ class Store:
             if spare and self._reserve is not None and self._reserve.released:
                 self.lost += 1
                 return None
+            before = self._connection.total_changes
             try:
                 done = self._tried(work, durable=durable, spare=spare)
             except sqlite3.Error as error:
                 self._failed(error)
                 return None
-        if self._failing is not None:
+            changes = self._connection.total_changes - before
+        if self._failing is not None and changes:  # without any the disk was not asked
             self._failing = None
             log.warning("store.recovered", path=str(self.path), lost=self.lost)
         return done
@@ -187,14 +192,20 @@ class Store:
         return None if row is None else (str(row[0]), float(row[1]))
 
     def keep(self, stop: threading.Event) -> None:
-        """Delete what is old or too much, and copy the log into the file, until `stop`."""
+        """Delete what is old or too much, and copy the log into the file, until `stop`.
+
+        And see whether a disk that took nothing does so again.
+        """
         while not stop.is_set():
             until_s = self._clock.monotonic_s() + KEEP_EVERY_S
             while self.prune_step() and self._clock.monotonic_s() < until_s:
                 if self._clock.wait(stop, _PAUSE_S):
                     break
-            self.checkpoint()
+            checkpoint(self.path)
+            self.keep_place()
             self.keep_reserve()
+            if self._failing is not None:
+                self.remember("store/tried", "")  # whether it still does
             self._clock.wait(stop, max(_PAUSE_S, until_s - self._clock.monotonic_s()))
 
     def prune_step(self) -> bool:
@@ -219,17 +230,13 @@ class Store:
             self.read(lambda connection: shrink(connection, self._limits.max_bytes, go_on))
         )
 
-    def checkpoint(self) -> None:
-        """Copy the log into the file. On a connection of its own, so that nobody waits for it."""
-        try:
-            beside = sqlite3.connect(self.path, timeout=0.0, isolation_level=None)
-            try:
-                beside.execute("PRAGMA wal_checkpoint(PASSIVE)")
-            finally:
-                beside.close()
-        except sqlite3.Error as error:
-            # Locked: the next round does it. Broken: the next write finds out, and mends it.
-            log.debug("store.checkpoint_failed", error=str(error))
+    def keep_place(self) -> None:
+        """Go on in the file system that is mounted there now, if it is another one."""
+        with self._lock:
+            opened = self._place.opened_anew(self._connection)
+            if opened is not None:
+                self._connection.close()
+                self._use(opened)
 
     def keep_reserve(self) -> None:
         """Take the disk's reserve again, if there is room now."""
@@ -276,13 +283,19 @@ class Store:
         self.lost += 1
         if is_damage(error):
             self._connection.close()
-            self._connection = open_anew(self.path)
-            self._rows = Rows(self._connection)
+            self._use(open_anew(self.path))
         elif self._failing is None:
-            self._failing = str(error)
+            refused = why_not(self.path.parent)
+            self._failing = (
+                in_words(refused, "see store.path") if refused else f"{error}: look at the disk"
+            )
             log.error(
                 "store.failing",
                 path=str(self.path),
                 error=str(error),
-                hint="events are still published; free disk space, or make store.path writable",
+                hint=f"events are still published; {self._failing}",
             )
+
+    def _use(self, connection: sqlite3.Connection) -> None:
+        self._connection, self._rows = connection, Rows(connection)
+        self._place = Place(self.path)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -63,7 +64,8 @@ def open_anew(path: Path) -> sqlite3.Connection:
         connection = _opened(path)
     except sqlite3.Error as error:
         raise StoreError(f"{path}: no new store could be begun ({error})") from error
-    rescued = rescue(aside, connection)
+    with closing(sqlite3.connect(aside)) as damaged:
+        rescued = rescue(damaged, connection)
     if rescued:
         log.warning("store.rescued", messages=rescued, hint="those that waited for the broker")
     return connection
@@ -74,6 +76,16 @@ def open_reader(path: Path) -> sqlite3.Connection:
     reader = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=BUSY_S, isolation_level=None)
     reader.execute("PRAGMA query_only = 1")
     return reader
+
+
+def checkpoint(path: Path) -> None:
+    """Copy the log into the file. On a connection of its own, so that nobody waits for it."""
+    try:
+        with closing(sqlite3.connect(path, timeout=0.0, isolation_level=None)) as beside:
+            beside.execute("PRAGMA wal_checkpoint(PASSIVE)")
+    except sqlite3.Error as error:
+        # Locked: the next round does it. Broken: the next write finds out, and mends it.
+        log.debug("store.checkpoint_failed", error=str(error))
 
 
 def is_damage(error: sqlite3.Error) -> bool:

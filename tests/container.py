@@ -116,7 +116,7 @@ def booted(root: Path, log: Path) -> Iterator[Container]:
                 raise NoContainer(f"it did not boot: {log.read_text(errors='replace')[-2000:]}")
             container = Container(root, leader)
             if _until(lambda: _is_up(container), BOOT_S) is None:
-                raise NoContainer(f"it does not come up: {log.read_text(errors='replace')[-2000:]}")
+                raise NoContainer(f"it does not come up: {_why_not_up(container, log)}")
             yield container
         finally:
             nspawn.terminate()  # a clean shutdown
@@ -145,6 +145,13 @@ def _leader_of(nspawn: subprocess.Popen[bytes]) -> int | None:
                 if "systemd" in Path(f"/proc/{child}/comm").read_text():
                     return int(child)
     return None
+
+
+def _why_not_up(container: Container, log: Path) -> str:
+    asked = (("is-system-running",), ("list-jobs", "--no-pager"), ("--failed", "--no-pager"))
+    told = [container.run("systemctl", *words, timeout_s=30) for words in asked]
+    said = [log.read_text(errors="replace")[-2000:], *(f"{one.stdout}{one.stderr}" for one in told)]
+    return "\n".join(said)
 
 
 def _is_up(container: Container) -> bool | None:

@@ -20,6 +20,7 @@ from random import Random
 from daemon.mqtt.payloads import event_content
 from daemon.store import Limits, Store
 from daemon.store_events import EventFilter, events
+from daemon.store_file import checkpoint
 from daemon.store_queries import why
 from pipelines.clock import SystemClock
 from pipelines.types import Observation, Outcome, Timings
@@ -67,7 +68,7 @@ def fill(store: Store, rows: int, now: float) -> None:
                 (f"d{n}", CAMERAS[n % len(CAMERAS)], at),
             )
     connection.execute("COMMIT")
-    store.checkpoint()
+    checkpoint(store.path)
 
 
 def spread(seconds: list[float]) -> dict[str, float]:

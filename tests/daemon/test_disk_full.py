@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,40 +10,18 @@ from structlog.testing import capture_logs
 from daemon.config import Config
 from daemon.disk_reserve import RESERVE_BYTES, DiskReserve
 from daemon.media_files import LEAVE_BYTES, MediaFiles
+from daemon.mqtt.payloads import Message
 from daemon.outbox import Outbox
 from daemon.service import open_store
 from daemon.store import Limits, Store
 from daemon.store_file import StoreError
 from pipelines.types import Outcome
 from tests.daemon.events import match
+from tests.disks import fill, mounted
 from tests.fakes import FakeClock
 
 MIB = 1 << 20
 NAME = "porch-01JD00000000000000000000{:02d}.jpg"
-
-
-@contextmanager
-def mounted(folder: Path, options: str) -> Iterator[Path]:
-    folder.mkdir()
-    run = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], capture_output=True,
-        text=True, check=False,
-    )  # fmt: skip
-    if run.returncode != 0:
-        pytest.skip(f"no file system can be mounted here: {run.stderr.strip()}")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-def fill(folder: Path, name: str, leave_bytes: int) -> Path:
-    """Take all room but so much."""
-    state = os.statvfs(folder)
-    path = folder / name
-    with path.open("wb") as ballast:
-        os.posix_fallocate(ballast.fileno(), 0, state.f_bavail * state.f_frsize - leave_bytes)
-    return path
 
 
 def picture(path: Path) -> None:
@@ -58,6 +32,10 @@ def alert(store: Store, number: int) -> bool:
     event = match(number, incident_id=f"01JC{number:022d}")
     content = {"event_id": event.event_id, "pad": "x" * 4000}
     return store.record(Outcome("porch", None, {}, (event,), None), [content])
+
+
+def message_of(number: int) -> Message:
+    return Message(f"smolwatch/{number}", b"{}", 1, retain=False, kind="alert")
 
 
 def words(store: Store) -> bool:

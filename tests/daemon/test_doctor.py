@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -27,6 +26,7 @@ from pipelines.probe import StreamFacts
 from pipelines.sources import SourceUrl
 from pipelines.types import VideoModel
 from pipelines.window_plan import WindowPlan
+from tests.disks import mounted
 from tests.fakes import FakeModel
 from tests.h264 import write_numbered_clip
 from tests.mosquitto import free_port, mosquitto
@@ -186,21 +186,6 @@ def test_folders_without_room(tmp_path: Path) -> None:
         ("store", "ok"),
         ("store", "warn"),
     ]
-
-
-@contextmanager
-def mounted(folder: Path, options: str) -> Iterator[Path]:
-    folder.mkdir()
-    run = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], capture_output=True,
-        text=True, check=False,
-    )  # fmt: skip
-    if run.returncode != 0:
-        pytest.skip(f"no file system can be mounted here: {run.stderr.strip()}")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 def test_a_read_only_and_a_small_file_system(tmp_path: Path) -> None:

@@ -73,6 +73,7 @@ def figures(**changes: object) -> Figures:
         "model": ModelState("ready"), "cameras": {"porch": camera("porch")}, "events": 5,
         "link": LINK, "requests": {"answered": 6}, "requests_waiting": 1,
         "media": {"snapshots": 2, "clips": 1, "deleted": 9}, "store_bytes": 1000, "store_lost": 0,
+            "troubles": {},
         "disks": {"store": Disk(50, 100)}, "threads": 12, "memory_bytes": 1,
     }  # fmt: skip
     return Figures(**{**told, **changes})  # type: ignore[arg-type]
@@ -164,8 +165,8 @@ def test_a_first_event_is_an_increase() -> None:
 def test_labels_are_names_of_the_configuration_and_words_of_ours() -> None:
     labels = {label for family in families().values() for s in family.samples for label in s.labels}
     assert labels == {
-        "camera", "cause", "folder", "le", "model", "result", "rule", "state", "step", "type",
-        "version",
+        "camera", "cause", "folder", "le", "model", "part", "result", "rule", "state", "step",
+        "type", "version",
     }  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from daemon.mqtt.topics import Topics
 from daemon.outbox import Caps, Outbox, Queued
 from daemon.sink import EventSink
 from daemon.store import Limits, Store
-from daemon.store_file import open_reader
+from daemon.store_file import checkpoint, open_reader
 from pipelines.types import Outcome
 from tests.daemon.events import match
 from tests.fakes import FakeClock
@@ -423,7 +423,7 @@ def test_a_damaged_file_gives_back_what_can_be_read(lives: Lives) -> None:
     lives.store.remember("filler", "x" * 400_000)  # behind which the damage is done
     for n in range(10):
         outbox.put(message(topic=str(n)))
-    lives.store.checkpoint()
+    checkpoint(lives.store.path)
     lives.store._connection.close()
     size = lives.path.stat().st_size
     with lives.path.open("r+b") as file:

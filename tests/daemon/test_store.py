@@ -13,7 +13,7 @@ from structlog.typing import EventDict
 
 from daemon.mqtt.payloads import event_content
 from daemon.store import Limits, Store
-from daemon.store_file import StoreError, open_reader
+from daemon.store_file import StoreError, checkpoint, open_reader
 from daemon.store_rows import Content
 from pipelines.types import Event, Observation, Outcome, Timings
 from tests.daemon.events import DESCRIBE, MATCH, match
@@ -178,7 +178,7 @@ def test_too_many_bytes_cost_observations_first(tmp_path: Path, clock: FakeClock
     assert store.path.stat().st_size + store.path.with_name("s.db-wal").stat().st_size > 300_000
     while store.prune_step():
         pass
-    store.checkpoint()
+    checkpoint(store.path)
     left = count(store, "observations")
     assert isinstance(left, int)
     assert 500 < left < 5000
@@ -220,7 +220,7 @@ def test_damage_while_running_is_set_aside_too(tmp_path: Path, clock: FakeClock)
     store = Store(path, Limits(), clock)
     for n in range(2000):
         store.record(*told(look(NOW + n)))
-    store.checkpoint()
+    checkpoint(store.path)
     with path.open("r+b") as file:
         file.seek(4096)
         file.write(b"\xff" * (path.stat().st_size - 4096))
