@@ -23,7 +23,7 @@ from typing import Any, Literal
 import numpy as np
 
 from daemon import logs
-from daemon.bench_rows import INTERVAL_S, NUM_FRAMES, WORDS, Measured, Scenario
+from daemon.bench_rows import INTERVAL_S, MAIN, NUM_FRAMES, WORDS, Measured, Scenario
 from pipelines.errors import InferenceError
 from pipelines.types import Anchor, Frame, Image, Look, Observation, Window
 
@@ -73,7 +73,9 @@ def ours(task: Task) -> Iterator[dict[str, Any]]:
     """What ran, then each scenario's figures, then the roofline's."""
     import torch  # noqa: PLC0415
 
-    from daemon.bench_roofline import achieved, product_rates  # noqa: PLC0415
+    from daemon.bench_products import product_rates, shapes_of  # noqa: PLC0415
+    from daemon.bench_roofline import achieved  # noqa: PLC0415
+    from daemon.bench_tokens import Prompts  # noqa: PLC0415
     from pipelines.smolvlm2.loading import from_name  # noqa: PLC0415
     from pipelines.smolvlm2.prompt import DESCRIBE_PROMPT  # noqa: PLC0415
 
@@ -117,8 +119,10 @@ def ours(task: Task) -> Iterator[dict[str, Any]]:
         measured = _time_windows(task, scenario, look)
         timed.append(measured)
         yield {"measured": asdict(measured)}
-    rates = product_rates(running.device, running.precision)
-    encode, prefill = achieved(Path(task.directory), QUESTIONS, timed)
+    prompts = Prompts(Path(task.directory))
+    shapes = shapes_of(prompts.config, prompts.window(QUESTIONS[: MAIN.questions]))
+    rates = product_rates(running.device, running.precision, shapes)
+    encode, prefill = achieved(prompts, QUESTIONS, timed)
     yield {
         "roofline": {
             "product_gflops": rates, "encode_gflops": encode, "prefill_gflops": prefill,

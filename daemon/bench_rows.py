@@ -161,7 +161,12 @@ class Roofline:
                 "product_gflops": {k: round(v, 1) for k, v in self.product_gflops.items()},
                 "encode_gflops": round(self.encode_gflops, 1),
                 "prefill_gflops": round(self.prefill_gflops, 1),
-                "encode_share": round(self.encode_gflops / limit, 3) if limit else None,
-                "prefill_share": round(self.prefill_gflops / limit, 3) if limit else None,
+                "encode_share": _share(self.encode_gflops, limit),
+                "prefill_share": _share(self.prefill_gflops, limit),
             }
         }
+
+
+def _share(achieved: float, limit: float | None) -> float | None:
+    """None also where the products were slower than the model: other work was running then."""
+    return round(achieved / limit, 3) if limit and achieved <= limit else None

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from daemon.bench_model import Limits, Loaded, Told, Wanted
-    from daemon.bench_rows import Measured
+    from daemon.bench_rows import Measured, Setting
 
 bench_app = typer.Typer(help="Measure the model on this machine, or (`capture`) the cameras' cost.")
 
@@ -130,11 +130,10 @@ def _show(loaded: Loaded, measured: Sequence[Measured], limits: Limits) -> None:
         naive = [] if loaded.naive is None else [f"{line['naive_ms']:.0f}", f"{line['ratio']:.1f}x"]
         table.add_row(line["scenario"], *(f"{ms:.1f}" for ms in times), *naive)
     console.print(table)
-    roofline = limits.roofline.line(setting.precision)["roofline"]
-    rates = ", ".join(f"{name} {rate:.0f}" for name, rate in roofline["product_gflops"].items())
+    rates = ", ".join(f"{k} {rate:.0f}" for k, rate in limits.roofline.product_gflops.items())
     console.print(
-        f"matrix products: {rates} GFLOP/s measured; achieved: frames "
-        f"{_share(roofline, 'encode')}, prompt {_share(roofline, 'prefill')}"
+        f"matrix products: {rates or 'no'} GFLOP/s measured; achieved: frames "
+        f"{_share(limits, setting, 'encode')}, prompt {_share(limits, setting, 'prefill')}"
     )
     console.print(
         f"memory: {rows[-1]['peak_rss_mb']} MB at most, {loaded.imports_mb} MB of them before the "
@@ -147,10 +146,14 @@ def _show(loaded: Loaded, measured: Sequence[Measured], limits: Limits) -> None:
         )
 
 
-def _share(roofline: dict[str, float | None], stage: str) -> str:
-    share = roofline[f"{stage}_share"]
-    rate = f"{roofline[f'{stage}_gflops']:.0f}"
-    return rate if share is None else f"{rate} ({share:.0%})"
+def _share(limits: Limits, setting: Setting, stage: str) -> str:
+    roofline = limits.roofline.line(setting.precision)["roofline"]
+    rate, share = f"{roofline[f'{stage}_gflops']:.0f}", roofline[f"{stage}_share"]
+    if share is not None:
+        return f"{rate} ({share:.0%})"
+    if setting.precision in roofline["product_gflops"]:
+        return f"{rate} (more than the products, which other work held up)"
+    return rate
 
 
 @bench_app.command("capture")

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from transformers import SmolVLMForConditionalGeneration
 
+from daemon.bench_products import product_rates
 from pipelines.smolvlm2.cuda_engine import FRAMES_AT_ONCE, CudaEngine
 from pipelines.smolvlm2.loading import from_name
 from pipelines.smolvlm2.model import SmolVLM2
@@ -38,11 +39,10 @@ QUESTIONS = (
     "Did a person arrive?",
 )
 CAMERAS, NUM_FRAMES, WORDS = 64, 8, 32
-MATRIX = 8192
 
 
 def main() -> None:
-    rate = matrix_rate()
+    rate = product_rates("cuda", "bf16", [])["bf16"] / 1e3
     say({"device": torch.cuda.get_device_name(), "matrix_tflops": round(rate)})
     for size in sys.argv[1:] or ["256m"]:
         with tempfile.TemporaryDirectory() as folder:
@@ -71,13 +71,6 @@ def median_ms(run: Callable[[], object], times: int, warm: int = 3) -> float:
         if number >= warm:
             spent.append((time.perf_counter() - began_s) * 1e3)
     return round(statistics.median(spent), 2)
-
-
-def matrix_rate() -> float:
-    """TFLOP/s of a large product of random numbers: zeros are faster."""
-    one = torch.randn(MATRIX, MATRIX, device="cuda", dtype=torch.bfloat16)
-    other = torch.randn_like(one)
-    return 2 * MATRIX**3 / median_ms(lambda: one @ other, 20) / 1e9
 
 
 @torch.inference_mode()
