@@ -54,6 +54,6 @@ WORKDIR /var/lib/smolwatch
 VOLUME ["/var/lib/smolwatch", "/var/cache/smolwatch"]
 # The whole of it: a camera, the model or the publisher that is stuck answers 503 (docs/monitoring.md).
 HEALTHCHECK --interval=30s --timeout=10s --start-period=5m --retries=3 \
-    CMD ["/opt/smolwatch/bin/python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8642/healthz', timeout=8)"]
+    CMD ["/opt/smolwatch/bin/python", "-m", "daemon.healthcheck"]
 ENTRYPOINT ["/opt/smolwatch/bin/smolwatch"]
 CMD ["run", "-c", "/etc/smolwatch/smolwatch.yaml"]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from pathlib import Path
 from typing import Annotated, Final
 from urllib.parse import urlsplit
 
@@ -72,6 +73,12 @@ def _base_url(text: str) -> str:
     return text.rstrip("/")
 
 
+def _with_certificate(key_file: Path | None, info: ValidationInfo) -> Path | None:
+    if key_file is not None and info.data.get("cert_file") is None:
+        raise Refused("is of no use without `cert_file`, the certificate that it belongs to")
+    return key_file
+
+
 def _host(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:]+\]", name):
         raise Refused("expected a host's name without scheme and port, such as camera-box.lan")
@@ -90,6 +97,13 @@ class HttpConfig(Section):
         default=None,
         validate_default=True,
         description='what has to be sent as `Authorization: Bearer ...`: "{NAME}", or in plain',
+    )
+    cert_file: Path | None = Field(
+        default=None,
+        description="the certificate of https, in PEM; without it there is no encryption",
+    )
+    key_file: Annotated[Path | None, AfterValidator(_with_certificate)] = Field(
+        default=None, description="its key, without a password; left out: it is in cert_file"
     )
     hosts: tuple[Annotated[Text, AfterValidator(_host)], ...] = Field(
         default=(),

@@ -14,6 +14,7 @@ from daemon.figures import Gauges, Sources
 from daemon.http_api import Services, http_app
 from daemon.http_guard import Admission, Guard, own_names
 from daemon.http_server import HttpServer
+from daemon.http_tls import Certificate
 from daemon.media_links import MediaLinks
 from daemon.metered import Meters
 from daemon.metrics import Exposition
@@ -41,7 +42,9 @@ class Front:
         if config is not None:
             admission = Admission(config, self.links, own_names())
             app = Guard(http_app(self._services), admission)
-            self.http = HttpServer(config.listen, app, clock)
+            files = config.cert_file, config.key_file
+            certificate = Certificate(files[0], files[1]) if files[0] is not None else None
+            self.http = HttpServer(config.listen, app, clock, certificate)
 
     @property
     def answers(self) -> dict[str, Answer]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import ssl
 import threading
 from functools import partial
 from typing import Any, Final
@@ -20,6 +21,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from daemon.config_http import split_listen
+from daemon.http_tls import Certificate, words
 from pipelines.clock import Clock
 
 MOST_CONNECTIONS: Final = 64
@@ -28,6 +30,7 @@ HEAD_BYTES: Final = 16_384
 IDLE_S: Final = 10  # a connection that is kept open, between requests
 STOP_S: Final = 1  # for answers that are under way when it ends
 POLL_S: Final = 0.2
+RENEW_S: Final = 60.0  # between looks at whether the certificate was renewed
 RETRY_S: Final = 5.0  # an address that is not there yet, or another process's
 
 log = structlog.get_logger(__name__)
@@ -39,8 +42,17 @@ class HttpServer:
     `port` is where it listens; None while it does not.
     """
 
-    def __init__(self, listen: str, app: ASGIApp, clock: Clock, *, head_s: float = HEAD_S) -> None:
+    def __init__(
+        self,
+        listen: str,
+        app: ASGIApp,
+        clock: Clock,
+        certificate: Certificate | None = None,
+        *,
+        head_s: float = HEAD_S,
+    ) -> None:
         self._listen = listen
+        self._certificate = certificate
         self._head_s = head_s
         self._app = app
         self._clock = clock
@@ -54,50 +66,80 @@ class HttpServer:
         logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
         while not stop.is_set():
             self.heartbeat_s = self._clock.monotonic_s()
+            try:
+                context = self._certificate.context() if self._certificate else None
+            except OSError as error:
+                self._tell(words(error), "openssl makes a certificate: see docs/http.md")
+                self._clock.wait(stop, RETRY_S)
+                continue
             found = _listener(self._listen)
             if isinstance(found, OSError):
-                self._tell(found)
+                hint = "name another address or port in http.listen, or write `http: off`"
+                self._tell(found.strerror or str(found), hint)
                 self._clock.wait(stop, RETRY_S)
                 continue
             with found:
                 self._told = None
                 self.port = found.getsockname()[1]
-                log.info("http.listening", listen=self._listen, port=self.port)
-                asyncio.run(self._serve(found, stop))
+                tls = context is not None
+                log.info("http.listening", listen=self._listen, port=self.port, tls=tls)
+                with asyncio.Runner(loop_factory=partial(_Loop, self._head_s)) as runner:
+                    runner.run(self._serve(found, context, stop))
                 self.port = None
 
-    def _tell(self, error: OSError) -> None:
+    def _tell(self, said: str, hint: str) -> None:
         """Once, and not every five seconds."""
-        said = error.strerror or str(error)
         if said != self._told:
-            hint = "name another address or port in http.listen, or write `http: off`"
             log.error("http.unavailable", listen=self._listen, error=said, hint=hint)
         self._told = said
 
-    async def _serve(self, listener: socket.socket, stop: threading.Event) -> None:
-        server = uvicorn.Server(
-            uvicorn.Config(
-                self._app,
-                http=partial(_Bounded, head_s=self._head_s),  # type: ignore[arg-type]
-                ws="none",
-                lifespan="off",
-                loop="asyncio",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                proxy_headers=False,
-                limit_concurrency=MOST_CONNECTIONS,
-                timeout_keep_alive=IDLE_S,
-                timeout_graceful_shutdown=STOP_S,
-                h11_max_incomplete_event_size=HEAD_BYTES,
-            )
-        )
+    async def _serve(
+        self, listener: socket.socket, context: ssl.SSLContext | None, stop: threading.Event
+    ) -> None:
+        config = self._config()
+        config.load()
+        config.ssl = context
+        server, looked_s = uvicorn.Server(config), self._clock.monotonic_s()
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         while not serving.done():
-            self.heartbeat_s = self._clock.monotonic_s()
+            self.heartbeat_s = now_s = self._clock.monotonic_s()
+            if self._certificate and context and now_s - looked_s >= RENEW_S:
+                looked_s = now_s
+                self._certificate.renew(context)
             server.should_exit = stop.is_set()
             await asyncio.wait({serving}, timeout=POLL_S)
         serving.result()
+
+    def _config(self) -> uvicorn.Config:
+        return uvicorn.Config(
+            self._app,
+            http=partial(_Bounded, head_s=self._head_s),  # type: ignore[arg-type]
+            ws="none",
+            lifespan="off",
+            loop="asyncio",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            limit_concurrency=MOST_CONNECTIONS,
+            timeout_keep_alive=IDLE_S,
+            timeout_graceful_shutdown=STOP_S,
+            h11_max_incomplete_event_size=HEAD_BYTES,
+        )
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    """With a bound for the time of a TLS handshake, for which uvicorn has no setting."""
+
+    def __init__(self, handshake_s: float) -> None:
+        super().__init__()
+        self._handshake_s = handshake_s
+
+    async def create_server(self, *args: Any, **more: Any) -> asyncio.Server:
+        """See `asyncio.loop.create_server`."""
+        if more.get("ssl") is not None:
+            more["ssl_handshake_timeout"] = self._handshake_s
+        return await super().create_server(*args, **more)
 
 
 def _listener(listen: str) -> socket.socket | OSError:
