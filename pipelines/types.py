@@ -92,6 +92,7 @@ class Timings:
     prefill_ms: float = 0.0  # prompt and all questions
     decode_ms: float = 0.0  # words, where asked for
     frames_encoded: int = 0  # how many of the window's frames were not in the cache
+    frames_reused: int = 0  # how many new ones took the features of one like them instead
 
     @property
     def total_ms(self) -> float:

@@ -233,4 +233,5 @@ def _sum(one: Timings, two: Timings) -> Timings:
         prefill_ms=one.prefill_ms + two.prefill_ms,
         decode_ms=one.decode_ms + two.decode_ms,
         frames_encoded=one.frames_encoded + two.frames_encoded,
+        frames_reused=one.frames_reused + two.frames_reused,
     )

@@ -33,6 +33,10 @@ class EncoderCache:
         """Count the frames held, without those that are pinned."""
         return len(self._features)
 
+    def __contains__(self, key: FrameKey) -> bool:
+        """Whether there are features of a frame; that somebody looks is no use of them."""
+        return key in self._features or self._pinned.get(key) is not None
+
     def get(self, key: FrameKey) -> Tensor | None:
         """Features `[tokens, hidden]` of a frame, or None if they must be computed."""
         pinned = key in self._pinned

@@ -59,4 +59,5 @@ def _total(parts: Sequence[Timings]) -> Timings:
         prefill_ms=sum(part.prefill_ms for part in parts),
         decode_ms=sum(part.decode_ms for part in parts),
         frames_encoded=sum(part.frames_encoded for part in parts),
+        frames_reused=sum(part.frames_reused for part in parts),
     )

@@ -27,6 +27,7 @@ from pipelines.smolvlm2.files import fingerprint
 from pipelines.smolvlm2.hub import Progress
 from pipelines.smolvlm2.model import DEFAULT_DESCRIPTION_TOKENS, SmolVLM2
 from pipelines.smolvlm2.presets import find_checkpoint
+from pipelines.smolvlm2.stand_ins import StandIns
 from pipelines.smolvlm2.tiles import Tiling
 from pipelines.smolvlm2.tokens import Tokens
 from pipelines.smolvlm2.torch_engine import TorchEngine
@@ -65,14 +66,16 @@ def from_name(
     num_threads: int | None = None,
     cache_bytes: int | None = None,
     max_description_tokens: int = DEFAULT_DESCRIPTION_TOKENS,
+    reuse_below: float | None = None,
     progress: Progress | None = None,
 ) -> SmolVLM2:
     """Load a model by name (`presets.NAMES`) or from a directory.
 
     `num_threads` sets PyTorch's threads for the whole process; None leaves them as they are.
     `calibration`: a folder of pictures and recordings for int8. `cache_bytes`: of frames'
-    features; None: as fits the device. `progress` is told how far a download is. Raises
-    `ModelError`, whose message says what to do.
+    features; None: as fits the device. `reuse_below`: frames that differ less, in levels of 255,
+    take the features of one before (`StandIns`); None: each has its own. `progress` is told how
+    far a download is. Raises `ModelError`, whose message says what to do.
     """
     if num_threads is not None:
         torch.set_num_threads(num_threads)
@@ -94,6 +97,7 @@ def from_name(
         max_description_tokens=max_description_tokens,
         tiling=Tiling.of_checkpoint(directory, loaded.engine.frame_size_px),
         of_time=knows_time(directory),
+        stand_ins=StandIns(reuse_below) if reuse_below is not None else None,
     )
 
 

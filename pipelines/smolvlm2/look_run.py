@@ -1,8 +1,7 @@
 """What does the engine make of looks that are run together?
 
-Knows no words: looks in ids (`worded.Worded`). Encodes the frames that are not in the cache, runs
-the prompts once, answers all questions behind them, and describes what is to be described. Where
-one look fails, the others do not.
+Knows no words: looks in ids (`worded.Worded`). Runs the prompts once, answers all questions behind
+them, and describes what is to be described. Where one look fails, the others do not.
 """
 
 from __future__ import annotations
@@ -18,12 +17,12 @@ from pipelines.clock import Clock
 from pipelines.errors import InferenceError
 from pipelines.smolvlm2.anchors import ExtendingEngine, KeptPrefixes
 from pipelines.smolvlm2.batch_protocol import BatchEngine, OneAtATime, Prompt
-from pipelines.smolvlm2.cache import EncoderCache
 from pipelines.smolvlm2.drafts import LastTexts
 from pipelines.smolvlm2.engine_protocol import Engine, Prefix
+from pipelines.smolvlm2.frame_features import FrameFeatures
 from pipelines.smolvlm2.tokens import Tokens
 from pipelines.smolvlm2.worded import Worded
-from pipelines.types import FrameKey, Image, Look, Observation, Timings
+from pipelines.types import FrameKey, Look, Observation, Timings
 
 Result = Observation | InferenceError
 
@@ -37,7 +36,7 @@ class LookRunner:
         tokens: Tokens,
         model_id: str,
         *,
-        cache: EncoderCache,
+        features: FrameFeatures,
         max_description_tokens: int,
         clock: Clock,
     ) -> None:
@@ -50,7 +49,7 @@ class LookRunner:
         self._extending = engine if isinstance(engine, ExtendingEngine) else None
         self._tokens = tokens
         self._model_id = model_id
-        self._cache = cache
+        self._features = features
         self._max_description_tokens = max_description_tokens
         self.last_texts = LastTexts()  # of each camera: the next one is found faster
         self._clock = clock
@@ -73,6 +72,7 @@ class LookRunner:
     def _observe(self, group: list[Worded]) -> list[Result]:
         """Tell the story of windows that are looked at together."""
         began_s = self._clock.monotonic_s()
+        group, reused = self._features.chosen(group)
         prefixes = self._warm_prefixes(group)
         features, new = ([], [0] * len(group)) if prefixes else self._encode(group)
         encoded_s = self._clock.monotonic_s()
@@ -83,7 +83,7 @@ class LookRunner:
         described_s = self._clock.monotonic_s() if words else answered_s
 
         results: list[Result] = []
-        for one, answer, num_encoded in zip(group, answers, new, strict=True):
+        for one, answer, num_new, num_reused in zip(group, answers, new, reused, strict=True):
             window, asked = one.look.window, dict(zip(one.look.questions, answer, strict=True))
             if not all(map(math.isfinite, answer)):
                 trouble = f"the model gave no numbers ({asked}); try precision f32"
@@ -101,7 +101,8 @@ class LookRunner:
                     encode_ms=(encoded_s - began_s) * 1e3,
                     prefill_ms=(answered_s - encoded_s) * 1e3,
                     decode_ms=(described_s - answered_s) * 1e3 if one.describe else 0.0,
-                    frames_encoded=num_encoded,
+                    frames_encoded=num_new,
+                    frames_reused=num_reused,
                 ),
                 model_id=self._model_id,
                 prompt_sha256=one.prompt_sha256,
@@ -110,28 +111,7 @@ class LookRunner:
         return results
 
     def _encode(self, group: Sequence[Worded]) -> tuple[list[list[Tensor]], list[int]]:
-        """Features of all frames of each look, and how many of each were not cached.
-
-        A frame of two looks counts for the first.
-        """
-        features: dict[FrameKey, Tensor] = {}
-        new: dict[FrameKey, Image] = {}
-        counts: list[int] = []
-        for one in group:
-            before = len(new)
-            for frame in one.frames:
-                cached = self._cache.get(frame.key)
-                if cached is None:
-                    new[frame.key] = frame.image
-                else:
-                    features[frame.key] = cached
-            counts.append(len(new) - before)
-        if new:
-            encoded = self.engine.encode_images(list(new.values()))
-            for key, frame_features in zip(new, encoded, strict=True):
-                features[key] = frame_features
-                self._cache.put(key, frame_features)
-        return [[features[key] for key in one.keys] for one in group], counts
+        return self._features.of(group, self.engine)
 
     def _warm_prefixes(self, group: Sequence[Worded]) -> list[Prefix]:
         """Prefixes left from the last look, if they serve all of these; else none.

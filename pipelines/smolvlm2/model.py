@@ -18,8 +18,10 @@ from pipelines.smolvlm2.batch_protocol import BatchEngine
 from pipelines.smolvlm2.cache import EncoderCache
 from pipelines.smolvlm2.comparing import parts_of, whole_of
 from pipelines.smolvlm2.engine_protocol import Engine, Running
+from pipelines.smolvlm2.frame_features import FrameFeatures
 from pipelines.smolvlm2.look_run import LookRunner, Result, failure_of
 from pipelines.smolvlm2.prompt import text_prompt
+from pipelines.smolvlm2.stand_ins import StandIns
 from pipelines.smolvlm2.tiles import Tiling
 from pipelines.smolvlm2.tokens import Tokens
 from pipelines.smolvlm2.worded import LookWording, Worded, groups_of
@@ -46,11 +48,12 @@ class SmolVLM2:
         running: Running | None = None,
         tiling: Tiling | None = None,
         of_time: bool = True,
+        stand_ins: StandIns | None = None,
     ) -> None:
         """Take the parts; `max_description_tokens` bounds the length of a description.
 
         `tiling`: how single pictures are cut; None: they are one frame each. `of_time`: see
-        `Wording`.
+        `Wording`. `stand_ins`: whose features still frames take; None: each has its own.
         """
         self.cache = cache
         self.running = running  # for whoever tells it: the model itself does not look at it
@@ -58,7 +61,7 @@ class SmolVLM2:
             engine,
             tokens,
             model_id,
-            cache=cache,
+            features=FrameFeatures(cache, stand_ins),
             max_description_tokens=max_description_tokens,
             clock=clock or SystemClock(),
         )
