@@ -104,6 +104,7 @@ def ours(task: Task) -> Iterator[dict[str, Any]]:
                 model.frame_edge_px,
                 scenario.new_frames,
                 anchored=scenario.anchored,
+                still=scenario.still,
             )
             for camera in range(scenario.cameras)
         ]
@@ -111,7 +112,7 @@ def ours(task: Task) -> Iterator[dict[str, Any]]:
         prompt = DESCRIBE_PROMPT if scenario.new_tokens else None
 
         def look() -> list[Observation]:
-            if not scenario.drafted:  # noqa: B023
+            if not scenario.still:  # noqa: B023
                 model.last_texts.clear()
             looks = [Look(next(windows), asked, prompt) for windows in streams]  # noqa: B023
             return [_seen(one) for one in model.observe_many(looks)]
@@ -158,7 +159,7 @@ def naive(task: Task) -> Iterator[dict[str, Any]]:
 
 
 def stream(
-    camera: str, edge_px: int, new_frames: int, *, anchored: bool = False
+    camera: str, edge_px: int, new_frames: int, *, anchored: bool = False, still: bool = False
 ) -> Iterator[Window]:
     """A camera's windows for ever, each with `new_frames` that the one before has not."""
     noise = np.random.default_rng(list(camera.encode())).integers(
@@ -169,19 +170,20 @@ def stream(
     seqs = itertools.count()
     for number in itertools.count():
         for _ in range(new_frames if frames else NUM_FRAMES):
-            frames.append(_frame(camera, next(seqs), noise))
+            frames.append(_frame(camera, next(seqs), noise, still=still))
         if anchor is not None and len(frames) > anchor.most:
             frames = deque(list(frames)[-NUM_FRAMES:])
         start_s, end_s = frames[0].captured_s, frames[-1].captured_s
         yield Window(camera, number, tuple(frames), start_s, end_s, "stride", end_s, anchor)
 
 
-def _frame(camera: str, seq: int, noise: Image) -> Frame:
-    """Noise with a bright square that moves."""
+def _frame(camera: str, seq: int, noise: Image, *, still: bool) -> Frame:
+    """Noise with a bright square that moves, or does not."""
     height, width = noise.shape[:2]
     image = noise.copy()
-    left = seq * 7 % (width - width // 4)
-    image[height // 4 : height // 2, left : left + width // 4] = (250, 40 * (seq % 6), 90)
+    step = 0 if still else seq
+    left = step * 7 % (width - width // 4)
+    image[height // 4 : height // 2, left : left + width // 4] = (250, 40 * (step % 6), 90)
     return Frame(camera, 0, seq, seq * INTERVAL_S, seq * INTERVAL_S, image, 0.0)
 
 

@@ -24,7 +24,7 @@ class Scenario:
     new_frames: int = 1  # of the window's eight
     cameras: int = 1  # whose windows are due together
     anchored: bool = False  # windows keep their start, and grow to twice their frames
-    drafted: bool = False  # the last description is a guess at the next
+    still: bool = False  # nothing changes from frame to frame: the words are the last ones
 
     @property
     def baseline(self) -> int:
@@ -50,7 +50,7 @@ def scenarios(cameras: int) -> list[Scenario]:
         Scenario("all frames new", 4, new_frames=NUM_FRAMES),
         Scenario("anchored window", 4, anchored=True),
         Scenario(f"description of {WORDS} tokens", 0, WORDS),
-        Scenario("the same words again", 0, WORDS, drafted=True),
+        Scenario("the same of a still scene", 0, WORDS, still=True),
         *(Scenario(f"{count} cameras", 4, cameras=count) for count in several),
         MAIN,
     ]

@@ -12,22 +12,27 @@ second model, as in prompt lookup.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Final
 
-GUESSED_AT_ONCE: Final = 8  # measured: one pass of 8 takes 1.7 times one of 1 (tests/bench/LOG.md)
+# A pass of 1, 2, 5, 9 and 17 tokens: 16, 18, 22, 30 and 45 ms (tests/bench/LOG.md, "Drafts").
+FIRST_GUESS, LONGEST_GUESS = 4, 16
+MISSES: Final = 2  # in a row, at the first guessed token: then the draft is of no use
 TEXTS_KEPT: Final = 256  # of cameras and prompts
 
 
 class Draft:
-    """A text that may come again, and how far it has."""
+    """A text that may come again: how far it has come, and how far it is trusted."""
 
     def __init__(self, ids: Sequence[int] = ()) -> None:
         self._ids = tuple(ids)
         self._at = 0
+        self._width = FIRST_GUESS
+        self._misses = 0
 
-    def ahead(self, count: int) -> list[int]:
-        """What it would say next: `count` tokens at the most."""
+    def ahead(self, most: int) -> list[int]:
+        """What it would say next: `most` tokens at the most, more of them the better it does."""
+        count = min(self._width, most) if self._misses < MISSES else 0
         return list(self._ids[self._at : self._at + max(0, count)])
 
     def follow(self, token: int) -> None:
@@ -36,6 +41,14 @@ class Draft:
             self._at = self._ids.index(token, self._at) + 1
         except ValueError:
             return  # an own word; what comes behind it may be the draft's again
+
+    def judge(self, guessed: int, right: int) -> None:
+        """Of `guessed` tokens the first `right` ones were what was said."""
+        if right == guessed:
+            self._width = min(2 * self._width, LONGEST_GUESS)
+        else:
+            self._width = max(1, right)
+        self._misses = 0 if right else self._misses + 1
 
 
 class LastTexts:
@@ -61,7 +74,7 @@ class LastTexts:
 
 
 def find_words(
-    read: Callable[[Sequence[int], int], Sequence[int]],
+    read: Callable[[Sequence[int], int], Iterable[int]],
     drop: Callable[[int], None],
     suffix: Sequence[int],
     max_tokens: int,
@@ -70,23 +83,26 @@ def find_words(
 ) -> list[int]:
     """The likeliest tokens behind a suffix, until `end_id` (left out) or `max_tokens`.
 
-    `read(ids, rows)` reads on, and names the likeliest token behind each of the last `rows` ids.
-    `drop(count)` takes back the last ids that were read.
+    `read(ids, rows)` reads on, and names the likeliest token behind each of the last `rows` ids;
+    not all need be asked for. `drop(count)` takes back the last ids that were read.
     """
     said: list[int] = []
     foretold, ids = Draft(draft), list(suffix)
     while True:
-        guess = foretold.ahead(min(GUESSED_AT_ONCE, max_tokens - len(said) - 1))
-        likeliest = read([*ids, *guess], 1 + len(guess))
-        for number, token in enumerate(likeliest):
+        guess = foretold.ahead(max_tokens - len(said) - 1)
+        right = 0
+        for token in read([*ids, *guess], 1 + len(guess)):
             if token == end_id:
                 return said
             said.append(token)
             if len(said) >= max_tokens:
                 return said
             foretold.follow(token)
-            if number == len(guess) or guess[number] != token:
-                if number < len(guess):
-                    drop(len(guess) - number)
+            if right == len(guess) or guess[right] != token:
                 break
+            right += 1
+        if guess:
+            foretold.judge(len(guess), right)
+        if right < len(guess):
+            drop(len(guess) - right)
         ids = [said[-1]]

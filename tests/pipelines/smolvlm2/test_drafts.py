@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 
 from pipelines.smolvlm2.checkpoint import load_checkpoint
 from pipelines.smolvlm2.cpu_engine import CpuEngine
-from pipelines.smolvlm2.drafts import GUESSED_AT_ONCE, TEXTS_KEPT, LastTexts, find_words
+from pipelines.smolvlm2.drafts import (
+    FIRST_GUESS,
+    LONGEST_GUESS,
+    MISSES,
+    TEXTS_KEPT,
+    LastTexts,
+    find_words,
+)
 from pipelines.smolvlm2.torch_engine import TorchEngine
 
 END = 0
@@ -24,10 +31,10 @@ class Speaker:
     def __init__(self, text: Sequence[int]) -> None:
         self.text = [*text, END]
         self.heard: list[int] = []
-        self.passes = 0
+        self.read_at_once: list[int] = []  # guessed tokens of each pass
 
     def read(self, ids: Sequence[int], rows: int) -> list[int]:
-        self.passes += 1
+        self.read_at_once.append(rows - 1)
         self.heard += ids
         return [self._next(len(self.heard) - back) for back in range(rows - 1, -1, -1)]
 
@@ -58,26 +65,33 @@ def test_no_guess_takes_more_passes_than_none(text: list[int], draft: list[int])
     with_draft, without = Speaker(text), Speaker(text)
     with_draft.say(draft)
     without.say(())
-    assert with_draft.passes <= without.passes == len(text) + 1
+    assert len(with_draft.read_at_once) <= len(without.read_at_once) == len(text) + 1
 
 
-def test_a_right_guess_is_read_at_once():
-    text = list(range(1, 25))
+def test_a_right_guess_is_read_in_few_passes():
+    text = list(range(1, 41))
     speaker = Speaker(text)
     assert speaker.say(text) == text
-    assert speaker.passes == len(text) // (GUESSED_AT_ONCE + 1) + 1
+    assert speaker.read_at_once == [FIRST_GUESS, 8, LONGEST_GUESS, 8]  # and one more token each
+
+
+def test_a_wrong_guess_is_soon_given_up():
+    speaker = Speaker([8] * 20)
+    assert speaker.say(range(10, 40)) == [8] * 20
+    assert [count for count in speaker.read_at_once if count] == [FIRST_GUESS, 1]
+    assert MISSES == 2
 
 
 def test_behind_another_word_the_guess_goes_on():
     speaker = Speaker([1, 2, 3, 9, 4, 5, 6, 7])
     assert speaker.say([1, 2, 3, 4, 5, 6, 7]) == speaker.text[:-1]
-    assert speaker.passes == 2  # up to the other word; the rest with its end
+    assert speaker.read_at_once == [4, 3, 0]  # 1 2 3, the other word, 4 5 6 and 7, the end
 
 
 def test_behind_a_word_left_out_the_guess_goes_on():
     speaker = Speaker([1, 2, 4, 5, 6, 7])
     assert speaker.say([1, 2, 3, 4, 5, 6, 7]) == speaker.text[:-1]
-    assert speaker.passes == 2
+    assert speaker.read_at_once == [4, 2, 0]
 
 
 def test_texts_are_kept_by_who_said_them_and_not_for_ever():
