@@ -38,7 +38,7 @@ WARM_UP = 2  # windows before those that count: buffers, kernels chosen for a sh
 class Task:
     """What the parent wants, as its JSON says."""
 
-    role: Literal["ours", "naive"]
+    role: Literal["ours", "naive", "compared"]
     directory: str
     engine: str
     precision: str
@@ -64,9 +64,17 @@ def main() -> None:
 
     logs.setup(level="warning")
     transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    for told in (ours if task.role == "ours" else naive)(task):
+    for told in _work(task):
         sys.stdout.write(json.dumps(told) + "\n")
         sys.stdout.flush()
+
+
+def _work(task: Task) -> Iterator[dict[str, Any]]:
+    if task.role == "compared":
+        from daemon.bench_compare_child import compared  # noqa: PLC0415 - it knows this file
+
+        return compared(task)
+    return ours(task) if task.role == "ours" else naive(task)
 
 
 def ours(task: Task) -> Iterator[dict[str, Any]]:

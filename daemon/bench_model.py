@@ -86,13 +86,13 @@ def bench_model(wanted: Wanted) -> Generator[Told, None, None]:
     Raises `BenchError` and `ModelError`; Ctrl+C ends the processes too.
     """
     with contextlib.ExitStack() as stack:
-        directory = _checkpoint(wanted, stack)
+        directory = checkpoint_of(wanted, stack)
         asked = scenarios(wanted.cameras)
         naive = None
         if wanted.baseline:
-            naive = _naive(list(_child(wanted, "naive", directory, asked)))
+            naive = _naive(list(run_child(wanted, "naive", directory, asked)))
         measured: list[Measured] = []
-        for line in _child(wanted, "ours", directory, asked):
+        for line in run_child(wanted, "ours", directory, asked):
             if "measured" in line:
                 measured.append(_measured(line["measured"]))
                 if measured[-1].scenario != MAIN:
@@ -122,14 +122,25 @@ def as_line(told: Told, loaded: Loaded) -> dict[str, Any]:
     return told.roofline.line(loaded.setting.precision) | {"capacity": served}
 
 
-def _checkpoint(wanted: Wanted, stack: contextlib.ExitStack) -> Path:
+def check_model(wanted: Wanted) -> None:
+    """Raise what `checkpoint_of` would, before minutes are spent on another model. May fetch."""
     if not wanted.random_weights:
-        return find_checkpoint(wanted.model)[0]
-    if wanted.model not in PRESETS:
+        find_checkpoint(wanted.model)
+    elif wanted.model not in PRESETS:
         raise BenchError(
             f"--random-weights makes a model of a published size: --model {', '.join(PRESETS)}, "
             f"not {wanted.model!r}"
         )
+
+
+def checkpoint_of(wanted: Wanted, stack: contextlib.ExitStack) -> Path:
+    """The model's directory; of random weights, one that goes when `stack` is closed.
+
+    Raises `BenchError` and `ModelError`.
+    """
+    check_model(wanted)
+    if not wanted.random_weights:
+        return find_checkpoint(wanted.model)[0]
     import torch  # noqa: PLC0415 - seconds, which `--help` should not take
 
     from pipelines.smolvlm2.random_weights import write_random_checkpoint  # noqa: PLC0415
@@ -140,7 +151,7 @@ def _checkpoint(wanted: Wanted, stack: contextlib.ExitStack) -> Path:
     return write_random_checkpoint(folder / wanted.model, wanted.model, dtype=dtype)
 
 
-def _child(
+def run_child(
     wanted: Wanted, role: str, directory: Path, asked: list[Scenario]
 ) -> Iterator[dict[str, Any]]:
     """What one process says, line by line. It is killed at its limit, and when nobody reads on."""

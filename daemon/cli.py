@@ -23,6 +23,7 @@ from daemon import __version__
 from daemon.cli_ask import ask as ask_back
 from daemon.cli_backtest import backtest
 from daemon.cli_bench import bench_app
+from daemon.cli_bench_compare import bench_compare
 from daemon.cli_bench_mqtt import bench_mqtt
 from daemon.cli_digest import digest
 from daemon.cli_doctor import doctor
@@ -74,6 +75,7 @@ app.command()(reload)
 
 app.add_typer(bench_app, name="bench")
 bench_app.command("mqtt")(bench_mqtt)
+bench_app.command("compare")(bench_compare)
 
 ConfigOption = Annotated[Path, typer.Option("-c", "--config", help="the configuration file")]
 
