@@ -12,12 +12,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-_BROKEN: Final = (
+BROKEN: Final = (
     "look for disk errors (dmesg), stop smolwatch, check the file system, mount it writable"
 )
 _WORDS: Final = {
-    errno.EROFS: ("the file system is read-only", _BROKEN),
-    errno.EIO: ("the disk fails", _BROKEN),
+    errno.EROFS: ("the file system is read-only", BROKEN),
+    errno.EIO: ("the disk fails", BROKEN),
     errno.ENOSPC: ("the disk is full", "free disk space"),
     errno.EDQUOT: ("the disk quota is used up", "free disk space, or raise the quota"),
 }

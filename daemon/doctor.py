@@ -14,6 +14,7 @@ from daemon import doctor_service as service
 from daemon.config import Config
 from daemon.control import client_path
 from daemon.doctor_cameras import check_cameras
+from daemon.doctor_files import check_files
 from daemon.doctor_machine import Place
 from daemon.doctor_model import check_model
 from daemon.findings import Finding
@@ -47,6 +48,10 @@ def examine(
     yield from _broker(config, clock, host_name)
     sources = {name: camera.source for name, camera in config.cameras.items() if camera.enabled}
     yield from check_cameras(sources, clock)
+    files = list(check_files(config.model.name))
+    yield from files
+    if any(found.level == "fail" for found in files):
+        return  # whatever it answered would mean nothing
     runs = daemon.level == "ok"
     plans = _plans(config)
     yield from check_model(config.model.name, lambda: load_model(config), plans, beside=runs)

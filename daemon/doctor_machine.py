@@ -21,6 +21,7 @@ from typing import Final
 
 import daemon
 import pipelines
+from daemon.disk_trouble import BROKEN
 from daemon.findings import Finding
 from daemon.media_files import LEAVE_BYTES
 
@@ -195,10 +196,10 @@ def disk(place: Place, mounts: str) -> Iterator[Finding]:
     """Whether there is a place, room in it, and a disk that lasts. `mounts`: of /proc/mounts."""
     what, folder = place.what, place.folder
     there = _nearest(folder)
-    if os.statvfs(there).f_flag & os.ST_RDONLY:
+    if os.statvfs(there).f_flag & os.ST_RDONLY or _has_failed(there, mounts):
         yield Finding(
             "fail", what, f"{folder}: the file system is read-only",
-            "look for disk errors (dmesg), check the file system, and mount it writable",
+            BROKEN,
         )  # fmt: skip
         return
     if not os.access(there, os.W_OK | os.X_OK):
@@ -231,12 +232,22 @@ def disk(place: Place, mounts: str) -> Iterator[Finding]:
 
 def device_of(path: Path, mounts: str) -> str:
     """The device that `path` is on, of the text of /proc/mounts; empty if it is not told."""
-    best, found = -1, ""
+    return _mount_of(path, mounts)[0]
+
+
+def _has_failed(path: Path, mounts: str) -> bool:
+    """Whether ext4 found an error: since Linux 6.15 it says so here alone, and is not read-only."""
+    return "emergency_ro" in _mount_of(path, mounts)[1].split(",")
+
+
+def _mount_of(path: Path, mounts: str) -> tuple[str, str]:
+    """Device and options of the innermost mount."""
+    best, found = -1, ("", "")
     for line in mounts.splitlines():
-        device, point, *_ = [*line.split(), "", ""]
+        device, point, _, options, *_ = [*line.split(), "", "", "", ""]
         point = point.replace("\\040", " ")
         if path.is_relative_to(point) and len(point) >= best:
-            best, found = len(point), device
+            best, found = len(point), (device, options)
     return found
 
 

@@ -25,6 +25,7 @@ from pipelines.ring import FrameRing
 from pipelines.windows import WindowScheduler
 
 HEALTH_EVERY_S = 15.0
+DOWNLOAD_EVERY_S = 2.0  # while a model is fetched: people look how far it is
 AWAY_S = 30.0  # a camera that is offline for so long has its open incidents closed
 
 
@@ -93,7 +94,8 @@ class Reporter:
             elif is_online:
                 self._settled.discard(name)
         state = self._model.state if self._model else ModelState("ready")
-        due = self._health_s is None or now_s - self._health_s >= HEALTH_EVERY_S
+        every_s = DOWNLOAD_EVERY_S if state.phase == "downloading" else HEALTH_EVERY_S
+        due = self._health_s is None or now_s - self._health_s >= every_s
         telling = (state.phase, self.trouble)
         if due or telling != self._told:
             self._health_s, self._told = now_s, telling

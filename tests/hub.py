@@ -16,6 +16,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+HOLD_S = 120.0  # the longest that it holds something back
+
 
 class Hub:
     """One repository at one commit, with the files of `folder`."""
@@ -28,6 +30,8 @@ class Hub:
         self.claimed: dict[str, int] = {}  # sizes that are told instead of the true ones
         self.wrong: set[str] = set()  # files that arrive with other bytes
         self.status: int | None = None  # instead of everything
+        self.hold_after: int | None = None  # bytes of each large file, and the rest on `go_on`
+        self.go_on = threading.Event()
         hub = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -117,10 +121,18 @@ class Hub:
             to.send_header(key, value)
         to.end_headers()
         if to.command == "GET":
-            to.wfile.write(body[:most])
+            self._write(to, body[:most])
         if most is not None and most < len(body):
             self.status = 503  # and nobody answers any more
             to.close_connection = True
+
+    def _write(self, to: BaseHTTPRequestHandler, body: bytes) -> None:
+        first = len(body) if self.hold_after is None else self.hold_after
+        to.wfile.write(body[:first])
+        if len(body) > first:
+            to.wfile.flush()
+            self.go_on.wait(HOLD_S)
+            to.wfile.write(body[first:])
 
 
 @contextmanager
@@ -131,6 +143,7 @@ def running(hub: Hub) -> Iterator[Hub]:
     try:
         yield hub
     finally:
+        hub.go_on.set()
         hub.server.shutdown()
         hub.server.server_close()
         thread.join()

@@ -27,7 +27,7 @@ PASSWORD = "hunter2-s3cret"
 class Daemon:
     """`smolwatch run` in a process of its own, told of a notify socket as systemd would."""
 
-    def __init__(self, folder: Path, config: str) -> None:
+    def __init__(self, folder: Path, config: str, settings: dict[str, str]) -> None:
         self.folder = folder
         path = folder / "smolwatch.yaml"
         path.write_text(config)
@@ -40,6 +40,7 @@ class Daemon:
             "NOTIFY_SOCKET": str(folder / "notify"),
             "WATCHDOG_USEC": "3000000",
             "CAMERA_PASSWORD": PASSWORD,
+            **settings,
         }
         with self.log_path.open("w") as log:
             self.process = subprocess.Popen(
@@ -72,8 +73,9 @@ class Daemon:
 
 
 @contextmanager
-def daemon(folder: Path, config: str) -> Iterator[Daemon]:
-    running = Daemon(folder, config)
+def daemon(folder: Path, config: str, **settings: str) -> Iterator[Daemon]:
+    """`settings`: of its environment."""
+    running = Daemon(folder, config, settings)
     try:
         yield running
     finally:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import os
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from importlib.metadata import FileHash, PackagePath, PathDistribution
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,7 @@ from daemon import doctor_machine as machine
 from daemon import doctor_service as service
 from daemon.control import ControlServer
 from daemon.doctor_cameras import check_cameras
+from daemon.doctor_files import BUNDLED, bundled_files
 from daemon.doctor_machine import Place
 from daemon.doctor_model import Load, check_model, judged
 from daemon.findings import Finding
@@ -26,7 +30,8 @@ from pipelines.probe import StreamFacts
 from pipelines.sources import SourceUrl
 from pipelines.types import VideoModel
 from pipelines.window_plan import WindowPlan
-from tests.disks import mounted
+from tests.checkpoints import write_tiny_checkpoint
+from tests.disks import mounted, stick
 from tests.fakes import FakeModel
 from tests.h264 import write_numbered_clip
 from tests.mosquitto import free_port, mosquitto
@@ -195,6 +200,45 @@ def test_a_read_only_and_a_small_file_system(tmp_path: Path) -> None:
     with mounted(tmp_path / "small", "size=20m") as folder:
         (found,) = machine.disk(Place("media", folder / "s", 10_000_000), "")
         assert (found.level, "pictures are not kept" in found.text) == ("fail", True)
+
+
+def test_a_file_system_that_failed_while_it_was_used(tmp_path: Path) -> None:
+    with stick(tmp_path) as disk:
+        place = Place("store", disk.folder / "s")
+        (found,) = machine.disk(place, Path("/proc/mounts").read_text())
+        assert found.level == "ok"
+        disk.fail()
+        (found,) = machine.disk(place, Path("/proc/mounts").read_text())
+        assert (found.level, "read-only" in found.text) == ("fail", True)
+
+
+def record_of(folder: Path, path: Path) -> PackagePath:
+    """As pip writes down an installed file."""
+    digest = hashlib.sha256(path.read_bytes()).digest()
+    one = PackagePath(path.relative_to(folder))
+    one.hash = FileHash(f"sha256={base64.urlsafe_b64encode(digest).rstrip(b'=').decode()}")
+    one.dist = PathDistribution(folder / "smolwatch-1.dist-info")
+    return one
+
+
+def test_a_bundled_model_that_is_not_as_it_was_installed(tmp_path: Path) -> None:
+    model = tmp_path / BUNDLED
+    write_tiny_checkpoint(model)
+    files = [record_of(tmp_path, path) for path in sorted(model.iterdir())]
+    (found,) = bundled_files(files)
+    assert found.level == "ok"
+    assert list(bundled_files([])) == []  # not from a wheel
+    weights = model / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    (model / "tokenizer.json").unlink()
+    (found,) = bundled_files(files)
+    assert (found.level, found.text) == (
+        "fail",
+        "the bundled model's model.safetensors, tokenizer.json: not what was installed",
+    )
+    assert "--force-reinstall" in str(found.fix)
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,12 @@ class Machine:
         self.snapshot = self.repository / "snapshots" / PRESET.revision
 
     def model(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        return self.run("model", *arguments, **settings)
+
+    def run(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        return self.python("-c", "from daemon.cli import main; main()", *arguments, **settings)
+
+    def python(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
         environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith("HF_")},
             "HF_HOME": str(self.home),
@@ -38,7 +44,7 @@ class Machine:
             **settings,
         }
         return subprocess.run(
-            [sys.executable, "-c", "from daemon.cli import main; main()", "model", *arguments],
+            [sys.executable, *arguments],
             env=environment, capture_output=True, text=True, timeout=100, check=False,
         )  # fmt: skip
 
@@ -127,6 +133,38 @@ def test_what_changed_on_the_disk_is_found_and_fetched_anew(machine: Machine) ->
     assert machine.hub.sent("/cdn/model.safetensors") == [None]
     assert machine.hub.sent("resolve/" + PRESET.revision + "/config.json") == []  # it was right
     assert weights.read_bytes() == content
+
+
+LOOK = """
+import json, os
+from daemon.doctor_files import check_files
+for one in check_files("256m"):
+    print(json.dumps([one.level, one.text, one.fix]))
+"""
+
+
+def test_the_doctor_finds_a_damaged_file(machine: Machine, tmp_path: Path) -> None:
+    def found() -> list[list[str]]:
+        looked = machine.python("-c", LOOK)
+        assert looked.returncode == 0, looked.stderr
+        return [json.loads(line) for line in looked.stdout.splitlines()]
+
+    assert found() == []  # it is not here, and that is told elsewhere
+    assert machine.model("pull", "256m").returncode == 0
+    assert found() == [["ok", "256m: every byte as it was pulled", None]]
+    weights = (machine.snapshot / "model.safetensors").resolve()
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    config = tmp_path / "c.yaml"
+    config.write_text("model: {name: 256m}\ncameras: {a: {source: 'scene://a'}}\nstore: off\n")
+    ran = machine.run("doctor", "-c", str(config), "--json")
+    told = {one["what"]: one for one in map(json.loads, ran.stdout.splitlines())}
+    assert (ran.returncode, told["files"]["fix"]) == (1, "smolwatch model pull 256m")
+    assert "model.safetensors is not what was pulled" in told["files"]["text"]
+    assert "model" not in told  # what it would answer means nothing
+    machine.snapshot.parents[1].joinpath(f"smolwatch-{PRESET.revision}.json").unlink()
+    assert found()[0][0] == "warn"  # fetched by somebody else
 
 
 def test_another_file_under_the_same_commit_is_refused(machine: Machine) -> None:
