@@ -110,6 +110,16 @@ class ModelConfig(Section):
     max_new_tokens: Annotated[Count, Field(ge=1, le=512)] = Field(
         default=48, description="limit of a description's length"
     )
+    reuse_unchanged: Annotated[
+        Annotated[float, Field(strict=True, ge=1, le=64)] | None,
+        BeforeValidator(checks.none_if_off),
+    ] = Field(
+        default=None,
+        description="`off`, or levels of 255: a frame that differs less from one before, where it "
+        "differs most, takes its features for up to 30 s. The one approximation; 8 suits most "
+        "cameras. Who asks over MQTT or HTTP is shown the frames as they are",
+        json_schema_extra=checks.off_instead_of_null,
+    )
 
 
 class MqttConfig(Section):

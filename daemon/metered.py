@@ -59,6 +59,14 @@ class Meters:
             registry=self.registry,
         )
 
+        self.frames = Counter(
+            "smolwatch_window_frames",
+            "New frames in windows: encoded, or reused (they took the features of one before; "
+            "model.reuse_unchanged).",
+            ("camera", "result"),
+            registry=self.registry,
+        )
+
     def expect(self, rules: Mapping[str, Sequence[str]]) -> None:
         """Count from zero what cameras and their rules may tell: a first event is an increase."""
         for camera, names in rules.items():
@@ -76,6 +84,8 @@ class Meters:
         for step, spent_ms in steps.items():
             self.steps.labels(seen.camera, step).observe(max(0.0, spent_ms) / 1e3)
         self.total.labels(seen.camera).observe(max(0.0, spent.total_ms) / 1e3)
+        self.frames.labels(seen.camera, "encoded").inc(spent.frames_encoded)
+        self.frames.labels(seen.camera, "reused").inc(spent.frames_reused)
 
 
 class MeteredSink:

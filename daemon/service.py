@@ -165,6 +165,7 @@ def run_model(wanted: ModelConfig, progress: Progress | None = None) -> SmolVLM2
         calibration=wanted.calibration,
         num_threads=wanted.threads or default_threads(),
         max_description_tokens=wanted.max_new_tokens,
+        reuse_below=wanted.reuse_unchanged,
         progress=progress,
     )
     if (running := model.running) is not None:

@@ -104,6 +104,9 @@ def small_picture(image: Image) -> Image:
     height_px, width_px = image.shape[:2]
     scale = min(1.0, _EDGE_PX / max(height_px, width_px))
     size = (max(1, round(width_px * scale)), max(1, round(height_px * scale)))
+    # OpenCV's area filter is fast where it halves: the 512 px frames of SmolVLM2 take a third.
+    while min(image.shape[:2]) % 2 == 0 and max(image.shape[:2]) >= 2 * _EDGE_PX:
+        image = np.asarray(cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA))
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     return np.asarray(cv2.GaussianBlur(small, (_BLUR_PX, _BLUR_PX), 0), dtype=np.uint8)
 

@@ -82,7 +82,16 @@ def figures(**changes: object) -> Figures:
 def measured() -> Meters:
     meters, sink = Meters(), FakeSink()
     seen = Observation(
-        "porch", 1, 0.0, 1.0, 1.7e9, {}, "words", Timings(20.0, 300.0, 100.0, 2000.0), "m", "p"
+        "porch",
+        1,
+        0.0,
+        1.0,
+        1.7e9,
+        {},
+        "words",
+        Timings(20.0, 300.0, 100.0, 2000.0, 1, 2),
+        "m",
+        "p",
     )
     MeteredSink(sink, meters).publish(Outcome("porch", seen, {}, (MATCH,), None))
     assert sink.events == [MATCH]
@@ -125,6 +134,8 @@ def test_figures_are_told_in_base_units() -> None:
         ("smolwatch_window_step_seconds_sum", {"camera": "porch", "step": "decode"}, 2.0),
         ("smolwatch_window_step_seconds_sum", {"camera": "porch", "step": "queue"}, 0.02),
         ("smolwatch_window_seconds_sum", {"camera": "porch"}, 2.42),
+        ("smolwatch_window_frames_total", {"camera": "porch", "result": "encoded"}, 1),
+        ("smolwatch_window_frames_total", {"camera": "porch", "result": "reused"}, 2),
         ("smolwatch_publish_seconds_count", {}, 1),
         ("smolwatch_events_total", {"type": "rule_match", "rule": "package_delivered"}, 1),
     ):

@@ -8,14 +8,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from daemon.app import App, build_app
 from daemon.config import load_config
+from daemon.config_sections import ModelConfig
 from daemon.lookout import cause_of
 from daemon.model_loader import FIRST_WAIT_S, LONGEST_WAIT_S, ModelLoader, Progress, Wish
 from daemon.running import Running
-from daemon.service import wish_of
+from daemon.service import run_model, wish_of
 from daemon.store import Limits, Store
 from daemon.systemd import Notifier, Watchdog
 from pipelines.clock import SystemClock
@@ -25,7 +27,7 @@ from pipelines.requests import Request
 from pipelines.smolvlm2.identity import identify
 from pipelines.smolvlm2.loading import from_name
 from pipelines.smolvlm2.random_weights import FULL_SIZES
-from pipelines.types import VideoModel
+from pipelines.types import Frame, VideoModel, Window
 from pipelines.windows import WindowCounts
 from tests.checkpoints import write_tiny_checkpoint
 from tests.fakes import FakeClock, FakeModel
@@ -207,3 +209,17 @@ def test_causes_of_a_missing_model() -> None:
     assert cause_of(nothing, skipped, None)[0] == "busy"
     assert cause_of(nothing, skipped, "no route", loading)[0] == "away"
     assert cause_of(nothing, WindowCounts(gated=1), None, loading)[0] == "quiet"
+
+
+@pytest.mark.parametrize(("wanted", "reused"), [("off", 0), (8.0, 3)])
+def test_still_frames_share_features_only_where_it_is_said(
+    tmp_path: Path, wanted: object, reused: int
+) -> None:
+    write_tiny_checkpoint(tmp_path / "tiny")
+    said = {"name": str(tmp_path / "tiny"), "engine": "torch", "reuse_unchanged": wanted}
+    model = run_model(ModelConfig.model_validate(said))
+    image = np.zeros((36, 64, 3), np.uint8)
+    frames = tuple(Frame("yard", 0, seq, seq, seq, image, 0.0) for seq in range(4))
+    seen = model.observe(Window("yard", 0, frames, 0.0, 3.0, "stride", 3.0), ["Is it?"], None)
+    assert seen.timings.frames_reused == reused
+    assert seen.timings.frames_encoded == 4 - reused

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,15 +13,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipelines.capture import scale_to_edge
 from pipelines.smolvlm2.cache import EncoderCache
 from pipelines.smolvlm2.checkpoint import load_checkpoint
 from pipelines.smolvlm2.cpu_engine import CpuEngine
 from pipelines.smolvlm2.cuda_engine import CudaEngine
 from pipelines.smolvlm2.model import SmolVLM2
 from pipelines.smolvlm2.stand_ins import LONGEST_S, StandIns, change, small_picture
+from pipelines.sources import SourceUrl, open_source
 from pipelines.types import Anchor, Frame, FrameKey, Image, Look, Observation, Window
+from tests.fakes import FakeClock
 from tests.pipelines.smolvlm2.conftest import QUESTIONS, make_window
 
+FOOTAGE = Path(__file__).parents[3].parent / "shared" / "footage"
 BELOW = 8.0
 ENGINES = {"cpu": CpuEngine, "cuda": CudaEngine}  # one prompt at a time, and batches
 
@@ -154,6 +159,24 @@ def test_features_that_went_are_not_waited_for():
     assert [chooser.key_for(one) for one in frames[:2]] == [frames[0].key] * 2
     chooser.held.clear()
     assert [chooser.key_for(one) for one in frames[1:]] == [one.key for one in frames[1:]]
+
+
+@pytest.mark.skipif(not FOOTAGE.exists(), reason="no ../shared/footage beside the project")
+def test_a_real_room_is_still_until_somebody_walks_in():
+    source = open_source(
+        SourceUrl(str(FOOTAGE / "one-by-one-person-detection.mp4")), FakeClock(), realtime=False
+    )
+    chooser, stop = Chooser(), threading.Event()
+    source.open()
+    try:
+        pictures = [source.read(1.0, stop) for _ in range(100)]
+    finally:
+        source.close()
+    images = [one.image for one in pictures if one is not None and one.image is not None]
+    frames = [frame(seq, scale_to_edge(image, 512)) for seq, image in enumerate(images)]
+    chosen = [chooser.key_for(one)[2] for one in frames]
+    # The empty room for six seconds, then a man walks through it.
+    assert chosen == [0, 0, 0, 0, 0, 0, 6, 7, 8, 9]
 
 
 def load(
