@@ -68,7 +68,8 @@ SEED ?= 7
 soak: $(DONE)
 	$(BIN)/python -m tests.soak --minutes $(MINUTES) --seed $(SEED)
 
-# Half an hour on two cores without bfloat16, memory for the 2.2B in float32 (14 GB) allowed for.
+# An hour on two cores without bfloat16 that have nothing else to do, and 14 GB of memory for the
+# 2.2B in float32.
 BENCH := $(BIN)/smolwatch bench --random-weights --baseline --threads 2 --limit-s 3600
 bench: $(DONE)
 	@mkdir -p build
@@ -76,6 +77,8 @@ bench: $(DONE)
 	$(BENCH) --model 256m --cameras 4 --chart build/bench-256m.png
 	$(BENCH) --model 500m
 	$(BENCH) --model 2.2b --runs 2
+	$(BIN)/smolwatch bench compare --random-weights --threads 2 --limit-s 3600
+	$(BIN)/python -m tests.bench.bench_memory 256m 500m --ways torch:f32 openvino:f32
 	$(BIN)/smolwatch bench capture
 
 format: $(DONE)
