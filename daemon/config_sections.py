@@ -302,11 +302,14 @@ class LogConfig(Section):
 
 
 class MediaConfig(Section):
-    """The folder of snapshots and clips. The oldest go first."""
+    """The folder of snapshots and clips. The oldest go first, those of alerts last."""
 
     dir: Path
     max_age_days: Annotated[float, Field(strict=True, gt=0, le=3650)] = 30.0
-    max_bytes: Annotated[Count, Field(ge=10_000_000)] = 2_000_000_000
+    max_bytes: Annotated[Count, Field(ge=10_000_000)] = Field(
+        default=2_000_000_000,
+        description="beyond this files of severity info go, then of warning, then of alert",
+    )
 
 
 class StoreConfig(Section):

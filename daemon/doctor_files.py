@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from importlib import metadata
 from importlib.metadata import PackagePath
+from pathlib import Path
 from typing import Final
 
 from daemon.findings import Finding
@@ -71,7 +72,7 @@ def _is_right(file: PackagePath) -> bool:
     """See the Python packaging guide, "Recording installed projects"."""
     assert file.hash is not None  # noqa: S101 - the caller looked
     try:
-        with file.locate().open("rb") as content:
+        with Path(file.locate()).open("rb") as content:
             found = hashlib.file_digest(content, file.hash.mode).digest()
     except OSError:
         return False

@@ -17,7 +17,7 @@ from typing import Final
 import structlog
 
 from daemon.disk_trouble import in_words
-from daemon.media_files import MediaFiles
+from daemon.media_files import MediaFiles, name_of
 from pipelines.clip import ClipError, read_snapshot, write_clip
 from pipelines.clock import Clock
 from pipelines.inference import Sink
@@ -185,9 +185,9 @@ class MediaWriter:
     def _make(
         self, event: Event, what: str, suffix: str, make: Callable[[Path], None]
     ) -> str | None:
-        name = f"{event.camera}-{event.event_id}.{suffix}"
+        name = name_of(event, suffix)
         try:
-            self._files.write(name, make)
+            has_room = self._files.write(name, make)
         except (ClipError, OSError) as error:
             self.counts["failed"] += 1
             why = str(error) if isinstance(error, ClipError) else error.strerror
@@ -196,6 +196,9 @@ class MediaWriter:
             log.warning("media.failed", what=what, camera=event.camera, rule=event.rule, error=why)
             return None
         self.trouble = None
+        if not has_room:
+            self.counts["dropped"] += 1
+            return None
         self.counts[f"{what}s"] += 1
         return name
 

@@ -17,11 +17,20 @@ from typing import Final
 from daemon.disk_reserve import RESERVE_BYTES
 from daemon.disk_trouble import why_not
 from pipelines.clock import Clock
+from pipelines.types import Event
 
 LEAVE_BYTES: Final = 4 * RESERVE_BYTES  # for descriptions, and then for alerts
 
-# CAMERA-ULID.jpg: nothing else in the folder is ever touched.
-_OURS = re.compile(r"[a-z0-9_]+-[0-9A-Z]{26}\.(jpg|mp4)(\.part)?")
+# CAMERA-ULID.jpg of an alert, CAMERA-ULID.info.jpg of what is less: nothing else in the folder is
+# ever touched.
+_OURS = re.compile(r"[a-z0-9_]+-[0-9A-Z]{26}(\.info|\.warning)?\.(jpg|mp4)(\.part)?")
+_LAST_TO_GO: Final = (".info", ".warning", None)
+
+
+def name_of(event: Event, suffix: str) -> str:
+    """Of an event's file: what it is worth stands in it, so that nobody need be asked later."""
+    worth = "" if event.severity == "alert" else f".{event.severity}"
+    return f"{event.camera}-{event.event_id}{worth}.{suffix}"
 
 
 def is_ours(name: str) -> bool:
@@ -32,7 +41,8 @@ def is_ours(name: str) -> bool:
 class MediaFiles:
     """A folder of at most `max_bytes`, in which nothing grows older than `max_age_s`.
 
-    Oldest first, and counted in `deleted`. For one thread.
+    What is too much goes by severity, files of alerts last, and among one severity the oldest
+    first. Counted in `deleted`. For one thread.
     """
 
     def __init__(self, folder: Path, max_bytes: int, max_age_s: float, clock: Clock) -> None:
@@ -42,8 +52,10 @@ class MediaFiles:
         self._max_age_s = max_age_s
         self._clock = clock
 
-    def write(self, name: str, make: Callable[[Path], None]) -> None:
+    def write(self, name: str, make: Callable[[Path], None]) -> bool:
         """Have `make` write the file: it is there whole, or not at all. Raises what `make` does.
+
+        False where there is no room beside files that are worth more.
 
         `OSError` where it would leave the disk too little room: pictures are the first to stop.
         """
@@ -56,6 +68,7 @@ class MediaFiles:
         finally:
             part.unlink(missing_ok=True)
         self.prune()
+        return (self.folder / name).exists()
 
     def refusal(self) -> OSError | None:
         """Why no file can be written now; None if one can."""
@@ -71,18 +84,18 @@ class MediaFiles:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def prune(self) -> None:
-        """Delete what is too old, and the oldest while there is too much."""
+        """Delete what is too old, and what is worth least while there is too much."""
         files = []
         for path in self.folder.iterdir():
-            if _OURS.fullmatch(path.name):
+            if found := _OURS.fullmatch(path.name):
                 with contextlib.suppress(FileNotFoundError):  # somebody else tidies up, too
-                    status = path.stat()
-                    files.append((status.st_mtime, status.st_size, path))
-        total = sum(size for _, size, _ in files)
+                    status, worth = path.stat(), _LAST_TO_GO.index(found[1])
+                    files.append((worth, status.st_mtime, status.st_size, path))
+        total = sum(size for _, _, size, _ in files)
         oldest = self._clock.wall_time() - self._max_age_s
-        for changed, size, path in sorted(files):
+        for _, changed, size, path in sorted(files):
             if changed >= oldest and total <= self._max_bytes:
-                break
+                continue
             path.unlink(missing_ok=True)
             total -= size
             self.deleted += 1

@@ -119,7 +119,7 @@ def _disk(figures: Figures) -> Iterator[Metric]:
         media = CounterMetricFamily(
             "smolwatch_media_files",
             "Pictures and clips of alerts: snapshots and clips written, failed, dropped (too many "
-            "at once), deleted to make room.",
+            "at once, or no room beside what is worth more), deleted to make room.",
             labels=["result"],
         )
         for result in ("snapshots", "clips", "failed", "dropped", "deleted"):

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from daemon.app import build_app
 from daemon.config import load_config
 from daemon.media import MediaWriter, Wish
-from daemon.media_files import MediaFiles
+from daemon.media_files import MediaFiles, is_ours, name_of
 from daemon.mqtt.payloads import event_content, snapshot
 from daemon.mqtt.topics import Topics
 from daemon.running import Running
@@ -27,7 +27,7 @@ from daemon.systemd import Notifier, Watchdog
 from pipelines.clock import SystemClock
 from pipelines.packet_ring import PacketRing
 from pipelines.sources import Picture
-from pipelines.types import Event, Outcome
+from pipelines.types import Event, Outcome, Severity
 from tests.daemon.events import match
 from tests.fakes import FakeClock, FakeModel
 from tests.h264 import draw_numbered, read_number
@@ -210,6 +210,45 @@ def test_the_folder_keeps_to_its_bytes_and_the_newest_stay(
         assert left == [f"porch-01JD{n:022d}.jpg" for n in range(number + 1)][-len(left) :]
         assert left
     assert (folder / "holiday.jpg").exists()
+
+
+def test_files_of_alerts_are_the_last_to_go(tmp_path: Path) -> None:
+    files = MediaFiles(tmp_path, max_bytes=100, max_age_s=1e12, clock=SystemClock())
+
+    def put(number: int, severity: Severity) -> str:
+        name = name_of(match(number, severity=severity), "jpg")
+        files.write(name, filler(30))
+        if (tmp_path / name).exists():
+            os.utime(tmp_path / name, (number, number))
+        return name
+
+    def left() -> list[str]:
+        return sorted(path.name for path in tmp_path.iterdir())
+
+    old = put(1, "alert")
+    warning, info = put(2, "warning"), put(3, "info")
+    newer = put(4, "alert")
+    assert left() == sorted([old, warning, newer])  # not the oldest, but what is worth least
+    assert is_ours(info)
+    newest = put(5, "alert")
+    assert left() == sorted([old, newer, newest])
+    assert put(6, "info") not in left()  # beside alerts there is no room for it
+    last = put(7, "alert")
+    assert left() == sorted([newer, newest, last])
+    assert files.deleted == 4
+
+
+def test_what_has_no_room_beside_alerts_is_not_told_of(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, max_bytes=60_000)
+    for number in range(5, 9):
+        (tmp_path / f"porch-01JD{number:022d}.jpg").write_bytes(bytes(15_000))
+    scene.alert(severity="info")
+    scene.writer.run_once(ending=True)
+    assert len(scene.sink.events) == 1
+    assert scene.writer.counts == {"dropped": 2}
+    scene.alert(2, severity="alert")
+    scene.writer.run_once(ending=True)
+    assert set(scene.sink.events[-1].media or {}) == {"snapshot", "clip"}
 
 
 def test_what_is_too_old_goes_and_nothing_half_written_stays(tmp_path: Path) -> None:
