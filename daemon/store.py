@@ -25,7 +25,14 @@ import structlog
 
 from daemon.disk_reserve import DiskReserve
 from daemon.disk_trouble import in_words, why_not
-from daemon.store_file import checkpoint, is_damage, is_full, open_anew, open_writer
+from daemon.store_file import (
+    checkpoint,
+    is_damage,
+    is_full,
+    log_bytes,
+    open_anew,
+    open_writer,
+)
 from daemon.store_place import Place
 from daemon.store_pruning import Pruning, shrink
 from daemon.store_rows import Content, Rows
@@ -39,6 +46,7 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 KEEP_EVERY_S: Final = 5.0
+LOG_BYTES: Final = 16_000_000  # beyond it, the log is begun anew even if somebody has to wait
 _PAUSE_S: Final = 0.02  # between steps, for those who wait for the lock
 STEP_S: Final = 0.002  # of deleting at once; writing it down takes as long again
 
@@ -201,7 +209,7 @@ class Store:
             while self.prune_step() and self._clock.monotonic_s() < until_s:
                 if self._clock.wait(stop, _PAUSE_S):
                     break
-            checkpoint(self.path)
+            self.keep_log()
             self.keep_place()
             self.keep_reserve()
             if self._failing is not None:
@@ -229,6 +237,17 @@ class Store:
         return bool(self.write(prune, durable=False)) or bool(
             self.read(lambda connection: shrink(connection, self._limits.max_bytes, go_on))
         )
+
+    def keep_log(self) -> None:
+        """Copy the log into the file, and begin it anew where it has grown long.
+
+        SQLite does that by itself only when a write finds everything copied, which never comes
+        while messages are put all the time: 350 MB in a minute (tests/daemon/test_slow_broker.py).
+        """
+        checkpoint(self.path)
+        if log_bytes(self.path) > LOG_BYTES:
+            with self._lock:  # what came since is little: whoever writes does not wait long
+                checkpoint(self.path, "TRUNCATE")
 
     def keep_place(self) -> None:
         """Go on in the file system that is mounted there now, if it is another one."""

@@ -11,7 +11,7 @@ import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import structlog
 
@@ -78,14 +78,25 @@ def open_reader(path: Path) -> sqlite3.Connection:
     return reader
 
 
-def checkpoint(path: Path) -> None:
-    """Copy the log into the file. On a connection of its own, so that nobody waits for it."""
+def checkpoint(path: Path, how: Literal["PASSIVE", "TRUNCATE"] = "PASSIVE") -> None:
+    """Copy the log into the file. On a connection of its own, so that nobody waits for it.
+
+    `TRUNCATE` empties the log, too, if nobody writes or reads at that moment.
+    """
     try:
         with closing(sqlite3.connect(path, timeout=0.0, isolation_level=None)) as beside:
-            beside.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            beside.execute(f"PRAGMA wal_checkpoint({how})")
     except sqlite3.Error as error:
         # Locked: the next round does it. Broken: the next write finds out, and mends it.
         log.debug("store.checkpoint_failed", error=str(error))
+
+
+def log_bytes(path: Path) -> int:
+    """How large the log has grown."""
+    try:
+        return path.with_name(f"{path.name}-wal").stat().st_size
+    except OSError:
+        return 0
 
 
 def is_damage(error: sqlite3.Error) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import json
 import threading
-import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -34,14 +33,7 @@ from tests.certificates import Authority
 from tests.daemon.alerting import alerting
 from tests.daemon.events import match
 from tests.daemon.test_homeassistant import say
-from tests.mosquitto import (
-    WAIT_S,
-    Gate,
-    Mosquitto,
-    Subscriber,
-    mosquitto,
-    wait_until,
-)
+from tests.mosquitto import WAIT_S, Mosquitto, Subscriber, mosquitto, wait_until
 
 TOPICS = Topics()
 EVENT = "smolwatch/porch/event"
@@ -69,8 +61,12 @@ class Daemon:
         mqtt = MqttOptions("127.0.0.1", port, **options)
         self.publisher = Publisher(self.outbox, mqtt, clock, QUICK, home)
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self.publisher.run, args=(self._stop,))
-        self._thread.start()
+        self._threads = [
+            threading.Thread(target=run, args=(self._stop,))
+            for run in (self.publisher.run, self.store.keep)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def alert(self, number: int, camera: str = "porch") -> None:
         event = match(number, incident_id=f"incident-{number}", camera=camera)
@@ -81,8 +77,9 @@ class Daemon:
 
     def end(self) -> None:
         self._stop.set()
-        self._thread.join(WAIT_S)
-        assert not self._thread.is_alive()
+        for thread in self._threads:
+            thread.join(WAIT_S)
+            assert not thread.is_alive()
         self.store.close()
 
 
@@ -356,43 +353,3 @@ def small_disk(folder: Path, mebibytes: int) -> Iterator[Path]:
         yield folder
     finally:
         assert libc.umount2(str(folder).encode(), 2) == 0  # MNT_DETACH
-
-
-# --- much at once
-
-
-def test_a_slow_broker_gets_alerts_first_and_memory_stays_flat(
-    broker: Mosquitto, path: Path
-) -> None:
-    """Twenty times as much as the line carries: descriptions give way, no alert does."""
-    caps = Caps(max_bytes=2_000_000)
-    words = {"summary": "s", "text": "w" * 8000, "ts": "t", "event_id": "e"}
-    talk = Message(
-        "smolwatch/porch/event", payloads.encode(words), 1, retain=False, kind="description"
-    )
-    with (
-        Gate(broker.port, bytes_per_s=150_000) as gate,
-        Subscriber(broker.port, garbage=True) as subscriber,
-        running(gate.port, path, caps=caps) as daemon,
-    ):
-        daemon.wait_for(lambda h: h.connected, "connected")
-        tracemalloc.start()
-        for n in range(100):
-            for _ in range(30):  # 24 MB in all
-                daemon.outbox.put(talk)
-            daemon.alert(n)
-        _, peak = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
-        daemon.outbox.stats()
-        wait_until(lambda: len(alerts(subscriber)) == 100, "100 alerts", 60.0)
-        health = daemon.publisher.health()
-        assert alerts(subscriber) == expected(100)
-        assert health.dropped > 2000
-        assert health.dropped_alerts == 0
-        assert peak < 4_000_000  # of 24 MB
-        assert health.pending > 100  # they did not wait for the descriptions
-
-
-def alerts(subscriber: Subscriber) -> list[object]:
-    found = (m.content for m in subscriber.on(EVENT))
-    return list(dict.fromkeys(content["event_id"] for content in found if "rule" in content))

@@ -12,8 +12,8 @@ from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
 from daemon.mqtt.payloads import event_content
-from daemon.store import Limits, Store
-from daemon.store_file import StoreError, checkpoint, open_reader
+from daemon.store import LOG_BYTES, Limits, Store
+from daemon.store_file import StoreError, checkpoint, log_bytes, open_reader
 from daemon.store_rows import Content
 from pipelines.types import Event, Observation, Outcome, Timings
 from tests.daemon.events import DESCRIBE, MATCH, match
@@ -244,6 +244,20 @@ def test_a_full_disk_is_said_once_and_its_end_too(store: Store, said: list[Event
     store._connection.execute("PRAGMA max_page_count = 1000000")
     assert store.record(*told(look(), MATCH))
     assert said[-1]["event"] == "store.recovered"
+
+
+def test_a_long_log_is_begun_anew_when_nobody_reads_it(store: Store) -> None:
+    while log_bytes(store.path) <= LOG_BYTES:
+        store.remember("word", "x" * 1_000_000, durable=False)
+    reader = open_reader(store.path)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM runtime").fetchone()
+    store.keep_log()
+    assert log_bytes(store.path) > LOG_BYTES  # it must not go while somebody reads it
+    reader.close()
+    store.keep_log()
+    assert log_bytes(store.path) == 0
+    assert store.recall("word") == ("x" * 1_000_000, NOW)
 
 
 def test_a_place_that_cannot_be_written_says_what_to_do(tmp_path: Path, clock: FakeClock) -> None:
