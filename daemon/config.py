@@ -18,7 +18,7 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from daemon import config_checks as checks
 from daemon.config_digest import DigestConfig
-from daemon.config_errors import ConfigError, Problem, explain
+from daemon.config_errors import ConfigError, Problem, explain, tell_once
 from daemon.config_http import HttpConfig
 from daemon.config_references import judged_on, problems_between
 from daemon.config_rules import RuleConfig
@@ -150,9 +150,7 @@ def _validated(
     try:
         config = Config.model_validate(document.values, context=context)
     except ValidationError as error:
-        for details in error.errors(include_url=False):
-            if details["type"] == "default_factory_not_called":
-                continue  # the key it depends on is wrong, and has a problem of its own
+        for details in tell_once(error.errors(include_url=False)):
             problem = explain(details, Config)
             line = document.line(problem.path)
             problems.append(Problem(problem.path, problem.text, line))

@@ -7,7 +7,7 @@ where, what was found, what was expected, and how to mend it.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args, get_origin
 
@@ -44,6 +44,23 @@ class ConfigError(SmolwatchError):
 
 class Refused(ValueError):
     """What a validator of the configuration raises: its text is told as it is."""
+
+
+def tell_once(errors: Sequence[ErrorDetails]) -> list[ErrorDetails]:
+    """Without the errors that only follow from others: of a default, of a list short of its items.
+
+    A list whose items are wrong is empty to pydantic, and refused a second time for that.
+    """
+    return [
+        one
+        for one in errors
+        if one["type"] != "default_factory_not_called"
+        and not (one["type"] == "too_short" and any(_within(o["loc"], one["loc"]) for o in errors))
+    ]
+
+
+def _within(path: KeyPath, outer: KeyPath) -> bool:
+    return len(path) > len(outer) and path[: len(outer)] == outer
 
 
 def explain(details: ErrorDetails, root: type[BaseModel]) -> Problem:

@@ -131,6 +131,7 @@ def test_a_mistake_is_told_with_its_line(tmp_path: Path, examples: str, said: st
         load_config(tmp_path / "c.yaml", {})
     assert said.format(tmp_path) in str(caught.value)
     assert str(caught.value).startswith(f"{tmp_path}/c.yaml:4: rules.r.examples")
+    assert len(caught.value.problems) == 1, "a list of wrong items is not empty, too"
 
 
 def test_pictures_without_a_question_are_refused(tmp_path: Path) -> None:
