@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 
 from daemon.bench_child import QUESTIONS, peak_rss_mb, stream
 from pipelines.smolvlm2.cache_dir import cache_dir
@@ -88,17 +90,13 @@ def measure(directory: Path, way: str, threads: int) -> dict[str, Any]:
 
 
 def weights_mb(directory: Path, engine: str, precision: str) -> int:
-    """What the weights are in the format that runs."""
-    if engine == "openvino":
-        made = cache_dir(os.environ).rglob("*.bin")
-        return sum(path.stat().st_size for path in made if precision in str(path)) // 1_000_000
-    header = directory / "model.safetensors"
-    with header.open("rb") as file:
-        tensors = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    spans = [tensor["data_offsets"] for name, tensor in tensors.items() if name != "__metadata__"]
-    stored = 2 if any(t.get("dtype") == "BF16" for t in tensors.values()) else 4
-    wanted = 2 if precision == "bf16" else 4
-    return sum(end - start for start, end in spans) // stored * wanted // 1_000_000
+    """What the weights are in the format that runs; of int8, with what stays in another one."""
+    if precision == "int8":
+        made = (cache_dir(os.environ) / engine).rglob("*.bin")
+        return sum(path.stat().st_size for path in made if "int8" in str(path)) // 1_000_000
+    with safe_open(directory / "model.safetensors", framework="pt") as tensors:
+        numbers = sum(math.prod(tensors.get_slice(k).get_shape()) for k in tensors.keys())  # noqa: SIM118
+    return numbers * (2 if precision == "bf16" else 4) // 1_000_000
 
 
 def rss_mb() -> int:
