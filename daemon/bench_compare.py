@@ -28,6 +28,7 @@ class Times:
     """Medians of some looks, one question each, in milliseconds."""
 
     whole_ms: float
+    cpu_ms: float  # of all threads: the figure to go by where other work takes the processor
     encode_ms: float
     prefill_ms: float
     looks: int
@@ -161,4 +162,5 @@ def _times(times: Times, rest: str = "") -> str:
     """`rest`: what the time beside the engine's goes to, where it is worth a word."""
     encode, prompt = times.encode_ms, times.prefill_ms
     before = f"{rest} {times.whole_ms - encode - prompt:,.0f}, " if rest else ""
-    return f"{times.whole_ms:,.0f} ms ({before}frames {encode:,.0f}, prompt {prompt:,.0f})"
+    parts = f"{before}frames {encode:,.0f}, prompt {prompt:,.0f}"
+    return f"{times.whole_ms:,.0f} ms ({parts}; CPU time {times.cpu_ms:,.0f})"

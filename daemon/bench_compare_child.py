@@ -98,14 +98,17 @@ def _noise(size_px: tuple[int, int], seed: int) -> Image:
 def _timed(task: Task, look: Callable[[], Observation]) -> Times:
     """Medians of looks."""
     spent_ms: list[float] = []
+    cpu_ms: list[float] = []
     seen: list[Observation] = []
     until_s = time.perf_counter() + task.seconds
     while not seen or (len(seen) < task.runs and time.perf_counter() < until_s):
-        began_s = time.perf_counter()
+        began_s, began_cpu_s = time.perf_counter(), time.process_time()
         seen.append(look())
+        cpu_ms.append((time.process_time() - began_cpu_s) * 1e3)
         spent_ms.append((time.perf_counter() - began_s) * 1e3)
     return Times(
         whole_ms=statistics.median(spent_ms),
+        cpu_ms=statistics.median(cpu_ms),
         encode_ms=statistics.median(one.timings.encode_ms for one in seen),
         prefill_ms=statistics.median(one.timings.prefill_ms for one in seen),
         looks=len(seen),

@@ -44,6 +44,7 @@ def test_both_are_asked_about_the_same_frames_in_their_own_words(both: list[Path
         assert one["tiled_image_tokens"] == 8 * 13 * 16
         for kind in ("window", "sliding", "single"):
             assert one[kind]["whole_ms"] >= one[kind]["encode_ms"] + one[kind]["prefill_ms"] > 0
+            assert one[kind]["cpu_ms"] > 0
         assert one["peak_rss_mb"] > 100
     # The frames are the same, the words around them are not.
     assert second["window_prompt_tokens"] > first["window_prompt_tokens"]
@@ -63,7 +64,7 @@ def test_a_wrong_name_is_told_before_anything_is_measured(arguments: list[str], 
 
 
 def test_people_read_why_frames_are_not_cut():
-    times = Times(whole_ms=120.0, encode_ms=90.0, prefill_ms=20.0, looks=3)
+    times = Times(whole_ms=120.0, cpu_ms=100.0, encode_ms=90.0, prefill_ms=20.0, looks=3)
     picture, largest = Picture(13, 832, 867), Picture(17, 1088, 1123)
     first = Compared(
         "Idefics3ForConditionalGeneration", False, True, 64, 570, 8192, picture, largest,
@@ -73,4 +74,6 @@ def test_people_read_why_frames_are_not_cut():
     assert table["image tokens of eight frames"] == ["512"]
     assert table["were frames cut into tiles"] == ["6,656 of its 8,192"]
     assert table["image tokens of a 16:9 picture"] == ["832 (12 tiles and the whole)"]
-    assert table["a 16:9 picture, a question"] == ["120 ms (cutting 10, frames 90, prompt 20)"]
+    assert table["a 16:9 picture, a question"] == [
+        "120 ms (cutting 10, frames 90, prompt 20; CPU time 100)"
+    ]
