@@ -9,10 +9,8 @@ from collections.abc import Sequence
 
 from daemon.mqtt.commands import Level
 from daemon.mqtt.discovery_entities import Entities, title
-from daemon.mqtt.discovery_schemas import Available, Component
+from daemon.mqtt.discovery_schemas import Available, Component, Platform
 from daemon.settings import MIN_THRESHOLD, PROMPT_CHARS
-
-_TO_JSON = "| to_json }}"
 
 
 def controls(
@@ -24,78 +22,51 @@ def controls(
     """
     if commands == "off":
         return {}
-    found: dict[str, Component] = {"enabled": {**_enabled(made), "availability": [here]}}
-    for rule in rules:
-        found[f"armed_{rule}"] = {**_armed(made, rule), "availability": [here]}
-    if commands == "arm":
-        return found
-    found["prompt"] = {**_prompt(made), "availability": [here]}
-    found["describe"] = _describe(made)
-    for rule in rules:
-        found[f"threshold_{rule}"] = {**_threshold(made, rule), "availability": [here]}
-    return found
+    found = {"enabled": _enabled(made), **{f"armed_{rule}": _armed(made, rule) for rule in rules}}
+    if commands == "full":
+        found["prompt"] = _prompt(made)
+        found |= {f"threshold_{rule}": _threshold(made, rule) for rule in rules}
+    shown: dict[str, Component] = {
+        key: {**control, "availability": [here]} for key, control in found.items()
+    }
+    if commands == "full":
+        shown["describe"] = _describe(made)
+    return shown
 
 
 def _enabled(made: Entities) -> Component:
-    return {
-        **made.entity("switch", "enabled", "Enabled"),
-        "icon": "mdi:cctv",
-        "entity_category": "config",
-        "state_topic": made.topics.camera(made.name, "state"),
-        "value_template": "{{ 'ON' if value_json.enabled else 'OFF' }}",
-        "command_topic": made.topics.camera(made.name, "set"),
-        "payload_on": '{"enabled":true}',
-        "payload_off": '{"enabled":false}',
-        "state_on": "ON",
-        "state_off": "OFF",
-    }
+    setting = _setting(made, "switch", "enabled", "Enabled")
+    return _switch({**setting, "icon": "mdi:cctv"}, "enabled", "value_json")
 
 
 def _armed(made: Entities, rule: str) -> Component:
-    return {
-        **made.entity("switch", f"armed_{rule}", f"{title(rule)} armed"),
-        "icon": "mdi:shield-check-outline",
-        "entity_category": "config",
-        "state_topic": made.topics.camera(made.name, "state"),
-        # In brackets: a name may begin with a digit.
-        "value_template": f"{{{{ 'ON' if value_json.rules['{rule}'].armed else 'OFF' }}}}",
-        "command_topic": f"{made.topics.rule(made.name, rule)}/set",
-        "payload_on": '{"armed":true}',
-        "payload_off": '{"armed":false}',
-        "state_on": "ON",
-        "state_off": "OFF",
-    }
+    setting = _setting(made, "switch", f"armed_{rule}", f"{title(rule)} armed", rule)
+    return _switch({**setting, "icon": "mdi:shield-check-outline"}, "armed", _told(rule))
 
 
 def _threshold(made: Entities, rule: str) -> Component:
     return {
-        **made.entity("number", f"threshold_{rule}", f"{title(rule)} threshold"),
+        **_setting(made, "number", f"threshold_{rule}", f"{title(rule)} threshold", rule),
         "icon": "mdi:tune-vertical",
-        "entity_category": "config",
         "min": MIN_THRESHOLD,
         "max": 1,
         "step": 0.01,
         "mode": "slider",
-        "state_topic": made.topics.camera(made.name, "state"),
-        "value_template": f"{{{{ value_json.rules['{rule}'].threshold }}}}",
-        "command_topic": f"{made.topics.rule(made.name, rule)}/set",
-        "command_template": f"{{{{ {{'threshold': value}} {_TO_JSON}",
+        "value_template": f"{{{{ {_told(rule)}.threshold }}}}",
+        "command_template": _request("threshold"),
     }
 
 
 def _prompt(made: Entities) -> Component:
     return {
-        **made.entity("text", "prompt", "Prompt"),
+        **_setting(made, "text", "prompt", "Prompt"),
         "icon": "mdi:comment-question-outline",
-        "entity_category": "config",
         "min": 1,
         "max": PROMPT_CHARS,
         "mode": "text",
-        "state_topic": made.topics.camera(made.name, "state"),
         # A longer one, from the configuration, would make the state unknown.
         "value_template": f"{{{{ value_json.prompt[:{PROMPT_CHARS}] }}}}",
-        "command_topic": made.topics.camera(made.name, "set"),
-        "command_template": f"{{{{ {{'prompt': value}} {_TO_JSON}",
+        "command_template": _request("prompt"),
     }
 
 
@@ -106,3 +77,37 @@ def _describe(made: Entities) -> Component:
         "command_topic": made.topics.camera(made.name, "describe"),
         "payload_press": "{}",
     }
+
+
+def _setting(
+    made: Entities, platform: Platform, key: str, words: str, rule: str | None = None
+) -> Component:
+    """What is read from the camera's state, and changed where the camera or the rule listens."""
+    camera = made.topics.camera
+    return {
+        **made.entity(platform, key, words),
+        "entity_category": "config",
+        "state_topic": camera(made.name, "state"),
+        "command_topic": camera(made.name, "set" if rule is None else f"rule/{rule}/set"),
+    }
+
+
+def _switch(setting: Component, key: str, told: str) -> Component:
+    """On while `key` of what is `told` is true, and a request with that key when it is pressed."""
+    return {
+        **setting,
+        "value_template": f"{{{{ 'ON' if {told}.{key} else 'OFF' }}}}",
+        "payload_on": f'{{"{key}":true}}',
+        "payload_off": f'{{"{key}":false}}',
+        "state_on": "ON",
+        "state_off": "OFF",
+    }
+
+
+def _told(rule: str) -> str:
+    """Where the camera's state tells of a rule. In brackets: a name may begin with a digit."""
+    return f"value_json.rules['{rule}']"
+
+
+def _request(key: str) -> str:
+    return f"{{{{ {{'{key}': value}} | to_json }}}}"
