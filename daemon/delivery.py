@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple, Protocol
 
 import structlog
-from paho.mqtt.reasoncodes import ReasonCode
 
+from daemon.mqtt.complaints import Complaints
 from daemon.mqtt.homeassistant import HomeAssistant
 from daemon.mqtt.link_events import Accepted, Acknowledged, Arrived, LinkEvent, Subscribed
 from daemon.mqtt.options import MqttOptions
@@ -92,7 +92,6 @@ class Delivery:
         """`measured` is given the seconds from put to acknowledged, of each message."""
         self.published = self.refused = 0
         self._outbox = outbox
-        self._options = options
         self._clock = clock
         self._home = home
         self._desk = desk
@@ -105,7 +104,7 @@ class Delivery:
         self._subscribing: dict[int, str] = {}  # topics, by paho's message id
         self._poison = Poison()
         self._never_first: set[object] = set()  # keys of what ends links and is not in the outbox
-        self._refused_topics: set[str] = set()
+        self._complaints = Complaints(options)
         self._measured = measured
         self._publish_ms: deque[float] = deque(maxlen=_MEASURED)
 
@@ -251,7 +250,7 @@ class Delivery:
         if event.reason.value >= REFUSED:
             self._refuse(sent, refused(event.reason.value, str(event.reason)))
             return []
-        self._refused_topics.discard(sent.message.topic)
+        self._complaints.accepted(sent.message.topic)
         if sent.queued_id is None:
             return []
         self.published += 1
@@ -262,31 +261,14 @@ class Delivery:
 
     def _refuse(self, sent: _Sent, why: Refusal) -> None:
         self.refused += 1
-        base = f"{self._options.base_topic}/"
-        # Who asks chooses the topic of the answer: one line for all of them.
-        topic = "a response topic" if sent.is_reply else sent.message.topic
-        if topic not in self._refused_topics:
-            self._refused_topics.add(topic)
-            where = f"{base}#" if topic.startswith(base) else topic
-            hint = f"let {self._user} write to {where} in the broker's access list"
-            if why.code != 0x87:  # not authorized
-                hint = "smolwatch mqtt dead-letters lists what was refused"
-            log.error("mqtt.publish_refused", topic=topic, reason=why.reason, hint=hint)
+        self._complaints.refused(sent.message.topic, why, is_reply=sent.is_reply)
         if sent.queued_id is not None:
             self._outbox.refuse(sent.queued_id, why)
 
     def _subscribed(self, event: Subscribed) -> None:
         topic = self._subscribing.pop(event.mid, "")
         if event.reason.value >= REFUSED:
-            self._say_unreadable(topic, event.reason)
-
-    def _say_unreadable(self, topic: str, reason: ReasonCode) -> None:
-        hint = f"let {self._user} read {topic} in the broker's access list"
-        log.error("mqtt.subscribe_refused", topic=topic, reason=str(reason), hint=hint)
-
-    @property
-    def _user(self) -> str:
-        return f"user {self._options.username!r}"
+            self._complaints.unreadable(topic, str(event.reason))
 
     def _all_retained(self) -> tuple[Message, ...]:
         """Discovery before the states that it tells of."""

@@ -33,7 +33,7 @@ from tests.certificates import Authority
 from tests.daemon.alerting import alerting
 from tests.daemon.events import match
 from tests.daemon.test_homeassistant import say
-from tests.mosquitto import WAIT_S, Mosquitto, Subscriber, mosquitto, wait_until
+from tests.mosquitto import WAIT_S, Gate, Mosquitto, Subscriber, mosquitto, wait_until
 
 TOPICS = Topics()
 EVENT = "smolwatch/porch/event"
@@ -138,6 +138,25 @@ def test_a_broker_frozen_in_the_middle_and_the_daemon_killed_there(
         with alerting(broker.port, path):
             wait_until(lambda: len(ids(subscriber)) >= 200, "200 alerts", 60.0)
         assert ids(subscriber) == expected(200)
+
+
+def test_a_line_that_breaks_with_alerts_on_the_way_and_the_daemon_killed_there(
+    broker: Mosquitto, path: Path
+) -> None:
+    """What was sent and not accepted is gone with the line: it has to be sent again.
+
+    A broker that is only frozen finds it in its socket when it wakes.
+    """
+    with (
+        Gate(broker.port, bytes_per_s=10_000) as gate,
+        Subscriber(broker.port) as subscriber,
+    ):
+        with alerting(gate.port, path, 0, 50):
+            subscriber.wait_for(EVENT, 10)
+            gate.cut()
+        with alerting(broker.port, path):
+            wait_until(lambda: len(ids(subscriber)) >= 50, "50 alerts", 60.0)
+        assert ids(subscriber) == expected(50)
 
 
 def test_no_broker_at_the_start_and_the_daemon_killed_thrice(tmp_path: Path, path: Path) -> None:
