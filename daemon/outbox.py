@@ -145,8 +145,10 @@ class Outbox:
             self._flying.difference_update(ids)
             self._settled.update(ids)
             done, now = frozenset(self._settled), self._now()
+            in_memory = self._books.in_memory_of(done)
             if self._books.delete(lambda c: outbox_rows.accepted(c, done, now))[1]:
                 self._settled.clear()
+            self._settled -= in_memory - self._books.in_memory_of(done)  # whatever the disk does
             if self._full and self._books.num_bytes <= self._caps.max_bytes // 2:
                 self._full = False
                 log.info("outbox.drained", pending=self._books.pending, dropped=dict(self._dropped))

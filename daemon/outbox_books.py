@@ -7,10 +7,10 @@ memory for what a full or broken disk will not take, or for a daemon without a s
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final, Protocol, TypeVar
 
-from daemon.outbox_rows import RANKS, Gone, Row, bury, insert, take
+from daemon.outbox_rows import RANKS, Gone, Row, among, bury, insert, take
 from daemon.store_schema import migrate
 
 T = TypeVar("T")
@@ -89,6 +89,12 @@ class Books:
     def in_memory(self) -> int:
         """How many messages, dead letters among them, a crash would lose."""
         return 0 if self._memory not in self._used else (self._memory.read(_held) or 0)
+
+    def in_memory_of(self, ids: Collection[int]) -> set[int]:
+        """Which of these messages wait in memory."""
+        if self._memory not in self._used:
+            return set()
+        return self._memory.read(lambda c: among(c, ids)) or set()
 
     def put(self, rows: Sequence[Row], write: Callable[[sqlite3.Connection], T]) -> bool:
         """Have the first book that can `write` them."""

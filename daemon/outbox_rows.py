@@ -76,6 +76,12 @@ def insert(connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
     )
 
 
+def among(connection: sqlite3.Connection, ids: Collection[int]) -> set[int]:
+    """Which of these ids wait here."""
+    find = "SELECT id FROM outbox WHERE id IN (SELECT value FROM json_each(?))"
+    return {int(found) for (found,) in connection.execute(find, (_list(ids),))}
+
+
 def overtaken(connection: sqlite3.Connection, topic: str, flying: Collection[int]) -> Gone:
     """Delete the states of a topic that still wait: a newer one takes their place."""
     which = "rank = 1 AND topic = ? AND id NOT IN (SELECT value FROM json_each(?))"

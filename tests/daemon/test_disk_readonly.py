@@ -151,7 +151,11 @@ def test_nothing_that_waits_is_lost_or_told_twice(tmp_path: Path) -> None:
         store, outbox = broken(disk, clock)
         assert [one.message for one in outbox.take(9)] == [message_of(1), message_of(2)]
         outbox.acknowledge([1])  # it cannot be deleted, and is not sent again
+        outbox.put(message_of(3))
+        outbox.take(9)
+        outbox.acknowledge([3])  # from memory it can
         outbox.release()
+        assert outbox.stats().pending == 1
         assert [one.message for one in outbox.take(9)] == [message_of(2)]
         outbox.release()
         disk.pull_out()
