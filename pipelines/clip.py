@@ -5,6 +5,7 @@ Knows MP4, JPEG and the ring's pictures; not who wants them, nor where files go.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -24,7 +25,9 @@ from pipelines.types import Image
 
 _TICKS: Final = 90_000  # a second
 _TIME_BASE: Final = Fraction(1, _TICKS)
-_FASTSTART: Final = {"movflags": "+faststart"}  # the index first, so that a browser need not seek
+# Room for the index before the pictures, so that a browser need not seek: a picture takes 8 bytes
+# of times, 8 of their order, 4 of its size, 4 as a keyframe, 8 of its place and 12 of its chunk.
+_INDEX_BYTES, _INDEX_BYTES_A_PICTURE = 16_384, 48
 _ENCODER: Final = {"preset": "veryfast", "crf": "23"}
 _LONGEST_GAP_S: Final = 10.0  # a longer one is a clock that was set, and is not shown
 _GAP_FOR_JUMP_S: Final = 0.1
@@ -43,19 +46,21 @@ def write_clip(kept: Sequence[Kept], path: Path) -> None:
     """
     if not kept:
         raise ClipError("the ring holds nothing of that time")
+    # In memory first: where a disk takes not even the header, FFmpeg leaves its file open for good.
+    made = io.BytesIO()
+    room = {"moov_size": str(_INDEX_BYTES + _INDEX_BYTES_A_PICTURE * len(kept))}
     try:
-        with av.open(str(path), "w", format="mp4", options=_FASTSTART) as container:
+        with av.open(made, "w", format="mp4", options=room) as container:
             if kept[0].coded is not None:
                 stream = kept[0].coded.layout.add_to(container)
                 container.mux(list(_packets(kept, stream)))
             else:
                 _encode(kept, container)
     except av.error.FFmpegError as error:
-        if isinstance(error, OSError) and error.filename:
-            raise
         raise ClipError(
             f"the camera's video does not fit into an MP4 ({error.strerror})"
         ) from error
+    path.write_bytes(made.getbuffer())
 
 
 def read_snapshot(ring: PacketRing, captured_s: float) -> bytes:

@@ -19,9 +19,11 @@ from pipelines.packet_ring import PacketRing
 from pipelines.ring import FrameRing
 from pipelines.sources import Picture, SourceUrl, open_source
 from pipelines.sources.coded import Coded
+from tests.disks import fill, mounted
 from tests.fakes import FakeClock, FakeSource
 from tests.h264 import draw_numbered, read_number, write_numbered_clip
 from tests.pipelines.test_decoding import write_moving_clip
+from tests.pipelines.test_leaks import open_files
 from tests.rtsp_server import RtspServer
 
 FRAME_S = 0.1
@@ -153,6 +155,30 @@ def test_without_packets_jpegs_are_kept_and_encoded_at_need(tmp_path: Path) -> N
     snapshot = cv2.imdecode(np.frombuffer(read_snapshot(ring, captured[2]), np.uint8), 1)
     assert snapshot.shape == (241, 321, 3)
     assert read_number(snapshot) == numbers[0]
+
+
+@pytest.mark.parametrize("left", [0, 4096])
+def test_a_full_disk_leaves_no_file_open(tmp_path: Path, left: int) -> None:
+    ring = PacketRing(keep_s=60.0)
+    record(write_numbered_clip(tmp_path / "a.mp4", frames=100, gop=20), ring)
+    with mounted(tmp_path / "disk", "size=1m") as disk:
+        fill(disk, "ballast", left)
+        before = open_files()
+        for _ in range(3):
+            with pytest.raises(OSError, match="No space left on device"):
+                write_clip(ring.cut(5.0, 7.0), disk / "clip.mp4")
+            (disk / "clip.mp4").unlink()
+        assert open_files() == before
+
+
+def test_the_index_of_a_long_clip_has_room_before_its_pictures(tmp_path: Path) -> None:
+    ring = PacketRing(keep_s=60.0)
+    record(write_numbered_clip(tmp_path / "a.mp4", frames=100, gop=1), ring)  # all keyframes
+    kept = list(ring.cut(0.0, 11.0))
+    clip = tmp_path / "clip.mp4"
+    write_clip(kept * 60, clip)  # and a jump of time after every hundredth
+    assert starts_fast(clip)
+    assert len(packets_of(clip)) == 60 * len(kept)
 
 
 def test_what_the_ring_does_not_hold_is_said(tmp_path: Path) -> None:
