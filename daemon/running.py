@@ -21,6 +21,7 @@ from daemon.ground import Ground
 from daemon.mqtt.discovery import removal
 from daemon.reloading import Prospect, Reloads
 from daemon.systemd import Heartbeat, Notifier, Watchdog
+from daemon.tidying import Tidying
 from pipelines.threads import yield_to_capture
 
 TICK_S = 1.0
@@ -56,6 +57,7 @@ class Running:
         self._reloads = reloads
         self._stop = threading.Event()  # of the parts that a reload makes anew
         self._model_id = app.ground.edges.slot.model_id
+        self._tidying = Tidying()
         if reloads is not None:
             reloads.done(app.ground)
 
@@ -94,6 +96,8 @@ class Running:
         if slot.model_id != self._model_id and app.ground.outbox is not None:
             app.ground.outbox.put(bridge_info(app.config, app.ground.topics, slot))
         self._model_id = slot.model_id
+        is_there = slot.state.phase == "ready"
+        self._tidying.tidy(app.clock.monotonic_s(), slot.model_id if is_there else None)
         return said
 
     # Threads.

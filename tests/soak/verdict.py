@@ -20,6 +20,8 @@ MB: Final = 1 << 20
 MEMORY_ROOM: Final = 24 * MB
 SHORT_ROOM, SHORT_S = 64 * MB, 600.0
 ROOM: Final = 4  # files and threads: a camera that is just connecting has some more
+# Features of frames fill their 64 MiB in nine minutes, with nine cameras and the bundled model.
+WARM_UP_S: Final = 540.0
 FEW: Final = 30  # samples; fewer say nothing
 
 
@@ -76,11 +78,11 @@ def per_hour(life: Life, what: str) -> float | None:
 
 
 def settled_samples(life: Life) -> list[Sample]:
-    """Those after the warm-up: two minutes, or two fifths of a short life."""
+    """Those after the warm-up: nine minutes, or two fifths of a shorter life."""
     if not life.samples:
         return []
     begun_s, ended_s = life.samples[0].at_s, life.samples[-1].at_s
-    warm_s = begun_s + min(120.0, 0.4 * (ended_s - begun_s))
+    warm_s = begun_s + min(WARM_UP_S, 0.4 * (ended_s - begun_s))
     return [sample for sample in life.samples if sample.at_s >= warm_s]
 
 
