@@ -35,7 +35,7 @@ from tests.scene_play import ScenePlay
 
 CONFIG: Final = Path(__file__).parents[1] / "configs" / "scene_rules.yaml"
 SECONDS: Final = 360.0  # of each script
-SCRIPTS: Final = 22  # of each camera; then each rule has a hundred incidents to find, or more
+SCRIPTS: Final = 25  # of each camera; then each rule has a hundred incidents to find, or more
 FIRST_SEED: Final = 3_000_000  # no script of the model's training, nor those the rules were set on
 # Drawn evenly, a porch's packages come twice as often as its visitors, and a driveway's car once in
 # three minutes. Nothing is left out, and stretches in which nothing happens are in it.
