@@ -136,6 +136,7 @@ def drawn(
             tally.encoded, tally.reused = tally.encoded + encoded, tally.reused + reused
             compare(tally, seen, exact, Verdict(scene.script, plan))
             score(tally, rules, playback, Verdict(scene.script, plan), seconds)
+        sys.stderr.write(f"{name}: looked at\n")
     return tallies
 
 
