@@ -48,8 +48,10 @@ check: $(DONE)
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
+# Tests wait a lot, for cameras and brokers: two at a time. JOBS=0: one after another.
+JOBS ?= 2
 test: check
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(JOBS) --dist loadfile
 
 test-slow: $(DONE)
 	$(BIN)/pytest -m slow --timeout 900
