@@ -1,8 +1,9 @@
-"""Where do tests keep what takes long to make?"""
+"""What do all tests rely on?"""
 
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 
@@ -12,3 +13,6 @@ def pytest_configure(config: pytest.Config) -> None:
     assert config.cache is not None
     os.environ["XDG_CACHE_HOME"] = str(config.cache.mkdir("xdg"))
     os.environ.pop("CACHE_DIRECTORY", None)
+    # A shell that starts tests in the background has Ctrl+C ignored, and all children inherit that.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)

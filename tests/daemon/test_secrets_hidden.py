@@ -40,12 +40,12 @@ SECRETS["HTTP"] = f"{MARK}http-token-with-more-letters"  # nor does HTTP's
 PROGRAM = """
 import logging, pathlib, sys, threading, warnings
 from daemon.cli import main
-from daemon.store import Store
+from daemon import store
 
 trigger = pathlib.Path(sys.argv.pop(1))
-kept = Store.checkpoint
+kept = store.checkpoint
 
-def checkpoint(store):
+def checkpoint(*args):
     if trigger.exists():
         words = trigger.read_text()
         warnings.warn(words)
@@ -59,9 +59,9 @@ def checkpoint(store):
             fail()
         except ValueError as error:
             raise RuntimeError([words, {"deep": words.encode()}]) from error
-    kept(store)
+    kept(*args)
 
-Store.checkpoint = checkpoint
+store.checkpoint = checkpoint
 main()
 """
 
