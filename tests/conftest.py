@@ -6,6 +6,11 @@ import os
 import signal
 
 import pytest
+from hypothesis import settings
+
+# A busy machine is no failure.
+settings.register_profile("smolwatch", deadline=None)
+settings.load_profile("smolwatch")
 
 
 def pytest_configure(config: pytest.Config) -> None:
