@@ -117,7 +117,8 @@ def test_the_quick_start_can_be_followed(tmp_path: Path) -> None:
         wait_until((tmp_path / "control.sock").exists, "the control socket", WAIT_S)
         listing, why, ask = commands_of(questions)
         wait_until(lambda: "package" in run(listing, tmp_path), "an event", WAIT_S)
-        assert "Was a package delivered?" in run(why, tmp_path)
+        # Ten seconds ago there may have been no window yet: who types it is slower.
+        wait_until(lambda: "Was a package delivered?" in run(why, tmp_path), "answers", WAIT_S)
         assert "p_yes" in run(ask, tmp_path)
 
 
