@@ -122,7 +122,8 @@ def _show(loaded: Loaded, measured: Sequence[Measured], limits: Limits) -> None:
     )
     table = Table(title=title, title_justify="left")
     table.add_column("", no_wrap=True)
-    for name in ("window", "encode", "prompt", "words", "naive", "ratio"):
+    compared = () if loaded.naive is None else ("naive", "ratio")
+    for name in ("window", "encode", "prompt", "words", *compared):
         table.add_column(name, justify="right", no_wrap=True)
     rows = [row(setting, one, loaded.naive) for one in measured]
     for line in rows:
