@@ -169,8 +169,9 @@ def run_child(
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=complaints, text=True,
     ) as child:  # fmt: skip
         limit = threading.Timer(wanted.limit_s, child.kill)
-        limit.start()
+        limit.daemon = True  # who is interrupted before `try` must not wait for it
         try:
+            limit.start()
             assert child.stdout is not None  # noqa: S101 - a pipe, as asked for
             for line in child.stdout:
                 yield json.loads(line)
