@@ -57,7 +57,6 @@ def run_demo(seconds: int, seed: int | None) -> int:
         for name, camera in config.cameras.items():
             console.print(f"[bold]{name}[/]: {camera.source}, {seconds} s")
         ender = threading.Timer(seconds, app.workers.ended.set)
-        ender.daemon = True  # who is interrupted does not wait for it
         ender.daemon = True
         ender.start()
         code = Running(app).run(Watchdog(Notifier(), None), Notifier())
