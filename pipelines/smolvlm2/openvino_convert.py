@@ -34,13 +34,12 @@ from pipelines.smolvlm2.openvino_files import (
     EMBEDDINGS,
     ENCODER,
     EXAM,
-    HEAD,
     HEAD_ROWS,
     TEXT,
     Sizes,
     publish,
 )
-from pipelines.smolvlm2.openvino_graphs import encoder_graph, head_graph, text_graph
+from pipelines.smolvlm2.openvino_graphs import encoder_graph, text_graph
 from pipelines.smolvlm2.openvino_int8 import quantized
 from pipelines.smolvlm2.openvino_quiet import ov
 from pipelines.smolvlm2.packing import pack
@@ -183,8 +182,6 @@ def _write_graphs(module: Any, work: Path, precision: str, samples: Sequence[_Sa
         passes = [_text_pass(embeddings, image_id, sample) for sample in samples]
         text = quantized(text, passes, len(passes))
     ov.save_model(text, work / TEXT, compress_to_fp16=half)
-    del text
-    ov.save_model(head_graph(module), work / HEAD, compress_to_fp16=precision != "f32")
 
 
 def _text_pass(embeddings: _Floats, image_id: int, sample: _Sample) -> dict[str, Any]:

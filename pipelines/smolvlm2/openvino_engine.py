@@ -12,10 +12,10 @@ is run anew.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,7 @@ from torch import Tensor
 from pipelines.errors import ModelError
 from pipelines.smolvlm2.drafts import find_words
 from pipelines.smolvlm2.mapped_files import let_go
-from pipelines.smolvlm2.openvino_files import EMBEDDINGS, ENCODER, HEAD, HEAD_ROWS, TEXT, Sizes
+from pipelines.smolvlm2.openvino_files import EMBEDDINGS, ENCODER, HEAD_ROWS, TEXT, Sizes
 from pipelines.smolvlm2.openvino_quiet import ov
 from pipelines.smolvlm2.packing import Pack, pack
 
@@ -55,6 +55,13 @@ class OpenVinoPrefix:
         self.chain, self.chain_slots = [], []
 
 
+class _Read(NamedTuple):
+    """What the text graph said. Good until it is asked again: the memory is its own."""
+
+    hidden: _Floats  # [rows, hidden]
+    logits: _Floats  # [rows, vocabulary]
+
+
 class OpenVinoEngine:
     """An `Engine` for the CPU, Intel's GPUs and NPUs. Raises `ModelError` where there is none."""
 
@@ -72,10 +79,10 @@ class OpenVinoEngine:
         self._head_rows = np.load(rows, mmap_mode="r") if rows.exists() else self._embeddings
         core = ov.Core()
         # The NPU wants shapes that never change: frames have them, prompts do not.
-        devices = {TEXT: "CPU", HEAD: "CPU"} if device == "NPU" else {}
+        devices = {TEXT: "CPU"} if device == "NPU" else {}
         compiled = []
         try:
-            for name in (ENCODER, TEXT, HEAD):
+            for name in (ENCODER, TEXT):
                 compiled.append(
                     core.compile_model(folder / name, devices.get(name, device), options)
                 )
@@ -86,8 +93,8 @@ class OpenVinoEngine:
                 f"OpenVINO cannot run the model on device {device} ({reason}); it finds "
                 f"{', '.join(core.available_devices)}. Use another model.device, or engine: torch"
             ) from error
-        encoder, self._text, head = compiled
-        self._encoding, self._choosing = encoder.create_infer_request(), head.create_infer_request()
+        encoder, self._text = compiled
+        self._encoding = encoder.create_infer_request()
         self._free: list[ov.InferRequest] = []  # of prefixes that are gone
 
     def encode(self, pixels: Tensor) -> Tensor:
@@ -116,7 +123,7 @@ class OpenVinoEngine:
     ) -> Tensor:
         """See `Engine.answer`. In float32, for the reason that `TorchEngine.answer` gives."""
         prefix.forget_chain()
-        hidden = self._read_on(prefix, pack(suffixes))
+        hidden = self._read_on(prefix, pack(suffixes)).hidden
         return torch.from_numpy(hidden @ self._head_rows[np.asarray(token_ids)].T)
 
     def decode(
@@ -134,11 +141,9 @@ class OpenVinoEngine:
         if not known or known >= len(suffix) or list(suffix[:known]) != prefix.chain:
             prefix.forget_chain()
 
-        def read(ids: Sequence[int], rows: int) -> Iterator[int]:
-            # Row by row, as long as guesses are right: in bfloat16 one row takes 1.5 ms, eight
-            # together 24 (tests/bench/LOG.md).
-            for hidden in self._read_chain(prefix, ids, rows):
-                yield int(self._choosing.infer([hidden[None]], share_inputs=True)[0][0])
+        def read(ids: Sequence[int], rows: int) -> list[int]:
+            likeliest: list[int] = self._read_chain(prefix, ids, rows).argmax(axis=1).tolist()
+            return likeliest
 
         def drop(count: int) -> None:
             del prefix.chain[-count:], prefix.chain_slots[-count:]
@@ -147,18 +152,19 @@ class OpenVinoEngine:
         return find_words(read, drop, rest, max_tokens, self._end_id, draft)
 
     def _read_chain(self, prefix: OpenVinoPrefix, ids: Sequence[int], rows: int) -> _Floats:
-        """Read ids behind the chain, and make them part of it; the last states [rows, hidden]."""
+        """Read ids behind the chain, and make them part of it; the last logits, see `_Read`."""
         if prefix.slots + len(ids) > prefix.num_tokens + _MOST_LITTER * prefix.room:
             ids = [*prefix.chain, *ids]
             prefix.forget_chain()
         chain = pack([ids])
-        hidden = self._read_on(prefix, chain._replace(ends=list(range(len(ids) - rows, len(ids)))))
+        ends = list(range(len(ids) - rows, len(ids)))
+        logits = self._read_on(prefix, chain._replace(ends=ends)).logits
         prefix.chain += ids
         prefix.chain_slots += range(prefix.slots - len(ids), prefix.slots)
-        return hidden
+        return logits
 
-    def _read_on(self, prefix: OpenVinoPrefix, questions: Pack) -> _Floats:
-        """Run questions behind the chain; the states where each one ends [ends, hidden].
+    def _read_on(self, prefix: OpenVinoPrefix, questions: Pack) -> _Read:
+        """Run questions behind the chain, for where each one ends.
 
         The prompt is run with them if it was not yet, or if its state is littered.
         """
@@ -175,10 +181,9 @@ class OpenVinoEngine:
         )
         behind = prefix.num_tokens + len(prefix.chain)
         inputs = text_inputs(embeddings, _seen(prefix), before, behind, questions)
-        results = prefix.request.infer(inputs, share_inputs=True)
+        results = prefix.request.infer(inputs, share_inputs=True, share_outputs=True)
         prefix.slots += len(embeddings)
-        hidden: _Floats = results[0]
-        return hidden
+        return _Read(hidden=results[0], logits=results[1])
 
 
 def text_inputs(

@@ -14,7 +14,7 @@ import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-ENCODER, TEXT, HEAD = "encoder.xml", "text.xml", "head.xml"
+ENCODER, TEXT = "encoder.xml", "text.xml"
 EMBEDDINGS = "embeddings.npy"  # float32 [vocabulary, hidden]
 HEAD_ROWS = "head.npy"  # as EMBEDDINGS, where the model's head has weights of its own
 EXAM = "exam.npz"

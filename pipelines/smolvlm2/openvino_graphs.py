@@ -2,9 +2,10 @@
 
 Knows no files, no devices and no number formats: loaded modules in, float32 graphs out.
 
-Three graphs. The encoder takes one uint8 frame: batches gain nothing on a CPU, and a shape that
+Two graphs. The encoder takes one uint8 frame: batches gain nothing on a CPU, and a shape that
 never changes is what the graph compiler and the NPU like best. The text graph runs any tokens
-behind any kept ones; keys and values live in its state. The head names the likeliest token.
+behind any kept ones; keys and values live in its state. The head is part of it: as a graph of its
+own it has its own threads, and each word's two pools held each other up (tests/bench/LOG.md).
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class _Encoder(nn.Module):
 
 
 class _Text(nn.Module):
-    """The language model up to its last norm, for rows that the caller names.
+    """The language model, for rows that the caller names.
 
     The last layer's keys and values are made for every token, all that lies behind them for
     `rows` only: a prefill wants one row of 670, and saves nearly a layer.
@@ -69,6 +70,11 @@ class _Text(nn.Module):
     def __init__(self, module: Any) -> None:
         super().__init__()
         self.text = module.model.text_model
+        self.head = module.lm_head
+        # The CPU plugin computes in float32 what lies between an output and the last product before
+        # it. Without this one that is the whole residual stream, and two conversions a sum: a
+        # tenth of a word's time for logits that are no nearer to the reference's.
+        self.identity = nn.Buffer(torch.eye(module.config.text_config.hidden_size))
         self.layers = [_Layer(layer) for layer in self.text.layers]
 
     def forward(
@@ -80,7 +86,10 @@ class _Text(nn.Module):
         kept: Tensor,  # [1], which of the kept sequences: always 0, see `text_graph`
         past: list[Tensor],  # keys, values of each layer, [1, kv_heads, K, head_dim]
     ) -> tuple[Tensor, ...]:
-        """Return hidden states [R, hidden], then all keys and values [1, kv_heads, K + T, ...]."""
+        """Return states [R, hidden], logits [R, vocabulary], keys and values [1, kv, K + T, ...].
+
+        Logits come in whatever the products are in; who wants them finer has the states.
+        """
         cos, sin = (x[:, None] for x in self.text.rotary_emb(embeddings, positions))
         hidden, present = embeddings, []
         *layers, last = self.layers
@@ -94,7 +103,9 @@ class _Text(nn.Module):
         # Without `kept`: the fused state takes as many queries as keys.
         keys, values = torch.cat([past[-2], keys], dim=2), torch.cat([past[-1], values], dim=2)
         hidden = last.read(hidden[:, rows], queries[:, :, rows], keys, values, mask[:, :, rows])
-        return (self.text.norm(hidden)[0], *present, keys, values)
+        hidden = self.text.norm(hidden)[0]
+        states = nn.functional.linear(hidden, self.identity)
+        return (states, self.head(hidden), *present, keys, values)
 
 
 class _Layer(nn.Module):
@@ -143,19 +154,6 @@ class _Layer(nn.Module):
         return done
 
 
-class _Head(nn.Module):
-    """The likeliest token."""
-
-    def __init__(self, module: Any) -> None:
-        super().__init__()
-        self.head = module.lm_head
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        """[R, hidden] to ids [R]."""
-        best: Tensor = self.head(hidden).argmax(dim=-1)
-        return best
-
-
 def encoder_graph(module: Any) -> ov.Model:
     """`levels` uint8 [1, 3, S, S] to `features` [1, tokens, hidden]."""
     size = module.config.vision_config.image_size
@@ -187,7 +185,7 @@ def text_graph(module: Any) -> ov.Model:
     present = [f"present.{i}" for i in range(2 * layers)]
     names = ["embeddings", "positions", "mask", "rows", "kept"]
     shapes = inputs + [shape] * (2 * layers)
-    graph = _converted(_Text(module), example, shapes, names + past, ["hidden", *present])
+    graph = _converted(_Text(module), example, shapes, names + past, ["hidden", "logits", *present])
     from openvino import opset13 as opset  # noqa: PLC0415 - after `openvino_quiet`
     from openvino._offline_transformations import (  # noqa: PLC0415
         apply_make_stateful_transformation,
@@ -203,12 +201,6 @@ def text_graph(module: Any) -> ov.Model:
             node.set_arguments([empty])
     graph.validate_nodes_and_infer_types()
     return graph
-
-
-def head_graph(module: Any) -> ov.Model:
-    """`hidden` [R, hidden] to `best` [R], the likeliest tokens' ids."""
-    hidden = torch.zeros(2, module.config.text_config.hidden_size)
-    return _converted(_Head(module), [hidden], [[-1, hidden.shape[1]]], ["hidden"], ["best"])
 
 
 def _converted(

@@ -61,7 +61,9 @@ def test_an_extended_prefix_gives_the_logits_of_a_fresh_one(model_dir: Path, kin
 
 def test_only_new_frames_of_an_anchored_window_are_run(model_dir: Path):
     windows = growing(stride=1)
-    model, afresh = (from_name(model_dir, engine="torch", device="cpu") for _ in range(2))
+    model, afresh = (
+        from_name(model_dir, engine="torch", device="cpu", precision="f32") for _ in range(2)
+    )
     for number, window in enumerate(windows):
         seen = model.observe(window, QUESTIONS, None)
         other = from_fresh(afresh, window)

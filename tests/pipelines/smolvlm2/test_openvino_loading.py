@@ -43,7 +43,11 @@ def load(directory: Path, cache: Path, precision: str = "f32", calibration: Path
 def cache(tmp_path: Path, tiny_dir: Path) -> Path:
     """A copy of the tests' cache, to do harm in."""
     load(tiny_dir, cache_dir(os.environ))
-    shutil.copytree(cache_dir(os.environ) / "openvino", tmp_path / "cache" / "openvino")
+    shutil.copytree(
+        cache_dir(os.environ) / "openvino",
+        tmp_path / "cache" / "openvino",
+        ignore=shutil.ignore_patterns(".work-*"),  # what another test converts right now
+    )
     return tmp_path / "cache"
 
 
