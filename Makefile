@@ -70,17 +70,21 @@ SEED ?= 7
 soak: $(DONE)
 	$(BIN)/python -m tests.soak --minutes $(MINUTES) --seed $(SEED)
 
-# An hour on two cores without bfloat16 that have nothing else to do, and 14 GB of memory for the
-# 2.2B in float32.
+# An hour on two cores with bfloat16 that have nothing else to do, longer without; 16 GB of memory
+# for the 2.2B.
 BENCH := $(BIN)/smolwatch bench --random-weights --baseline --threads 2 --limit-s 3600
 bench: $(DONE)
 	@mkdir -p build
 	$(BIN)/smolwatch bench --baseline --threads 2
 	$(BENCH) --model 256m --cameras 4 --chart build/bench-256m.png
+	$(BENCH) --model 256m --precision int8
+	$(BENCH) --model 256m --engine torch
 	$(BENCH) --model 500m
+	$(BENCH) --model 500m --engine torch
 	$(BENCH) --model 2.2b --runs 2
+	$(BENCH) --model 2.2b --runs 2 --engine torch
 	$(BIN)/smolwatch bench compare --random-weights --threads 2 --limit-s 3600
-	$(BIN)/python -m tests.bench.bench_memory 256m 500m --ways torch:f32 openvino:f32
+	$(BIN)/python -m tests.bench.bench_memory 256m 500m --threads 2 --ways torch:f32 openvino:f32
 	$(BIN)/smolwatch bench capture
 
 format: $(DONE)

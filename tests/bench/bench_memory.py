@@ -1,10 +1,10 @@
 """How much memory does each size take, by engine and number format?
 
-    python -m tests.bench.bench_memory 256m 500m --ways torch:f32 torch:bf16:load openvino:f32
+    python -m tests.bench.bench_memory 256m 500m --ways torch:f32 torch:bf16 openvino:bf16
 
-Each way is a process of its own over a checkpoint of random weights; `load` leaves the window out,
-for processors that multiply bfloat16 at a hundredth of the speed. OpenVINO starts twice:
-converting, and as on every later day. Two JSON lines a process: which, and what, in 10^6 bytes.
+Each way is a process of its own over a checkpoint of random weights. OpenVINO starts twice:
+converting, and as on every later day. Two JSON lines a process: which, and what, in 10^6 bytes. A
+processor that multiplies bfloat16 at a hundredth of the speed only loads it.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from safetensors import safe_open
 
 from daemon.bench_child import QUESTIONS, peak_rss_mb, stream
 from pipelines.smolvlm2.cache_dir import cache_dir
+from pipelines.smolvlm2.device import cpu_multiplies_bf16, read_cpuinfo
 from pipelines.smolvlm2.loading import from_name
 from pipelines.smolvlm2.prompt import DESCRIBE_PROMPT
 from pipelines.smolvlm2.random_weights import write_random_checkpoint
@@ -69,7 +70,7 @@ def in_a_process(directory: Path, way: str, threads: int) -> dict[str, Any]:
 
 def measure(directory: Path, way: str, threads: int) -> dict[str, Any]:
     """Peak and present memory, before the model, loaded, and after a window with words."""
-    engine, precision, *only = way.split(":")
+    engine, precision = way.split(":")
     line: dict[str, Any] = {"imports_mb": peak_rss_mb()}
     model = from_name(
         directory,
@@ -81,7 +82,7 @@ def measure(directory: Path, way: str, threads: int) -> dict[str, Any]:
     )
     line |= {"loaded_peak_mb": peak_rss_mb(), "loaded_mb": rss_mb(), "of_it_files_mb": file_mb()}
     line["weights_mb"] = weights_mb(directory, engine, precision)
-    if not only:
+    if precision != "bf16" or cpu_multiplies_bf16(read_cpuinfo()):
         windows = stream("porch", model.frame_edge_px, 1)
         for _ in range(2):
             model.observe(next(windows), QUESTIONS[:4], DESCRIBE_PROMPT)
