@@ -63,8 +63,8 @@ class _Encoder(nn.Module):
 class _Text(nn.Module):
     """The language model, for rows that the caller names.
 
-    The last layer's keys and values are made for every token, all that lies behind them for
-    `rows` only: a prefill wants one row of 670, and saves nearly a layer.
+    The last layer's keys and values are made for every token, all that lies behind its attention
+    for `rows` only: a prefill wants one row of 670, and saves most of a layer.
     """
 
     def __init__(self, module: Any) -> None:
@@ -92,20 +92,20 @@ class _Text(nn.Module):
         """
         cos, sin = (x[:, None] for x in self.text.rotary_emb(embeddings, positions))
         hidden, present = embeddings, []
-        *layers, last = self.layers
-        for i, layer in enumerate(layers):
+        for i, layer in enumerate(self.layers):
             queries, keys, values = layer.project(hidden, cos, sin)
             keys = torch.cat([past[2 * i].index_select(0, kept), keys], dim=2)
             values = torch.cat([past[2 * i + 1].index_select(0, kept), values], dim=2)
             present += [keys, values]
-            hidden = layer.read(hidden, queries, keys, values, mask)
-        queries, keys, values = last.project(hidden, cos, sin)
-        # Without `kept`: the fused state takes as many queries as keys.
-        keys, values = torch.cat([past[-2], keys], dim=2), torch.cat([past[-1], values], dim=2)
-        hidden = last.read(hidden[:, rows], queries[:, :, rows], keys, values, mask[:, :, rows])
+            mixed = layer.attend(queries, keys, values, mask)
+            if layer is self.layers[-1]:
+                # Not sooner: the fused state takes as many queries as new keys, and unfused it is
+                # copied and repeated at each word.
+                hidden, mixed = hidden[:, rows], mixed[:, rows]
+            hidden = layer.finish(hidden, mixed)
         hidden = self.text.norm(hidden)[0]
         states = nn.functional.linear(hidden, self.identity)
-        return (states, self.head(hidden), *present, keys, values)
+        return (states, self.head(hidden), *present)
 
 
 class _Layer(nn.Module):
@@ -138,18 +138,20 @@ class _Layer(nn.Module):
         turning = turning * cos + turned * sin
         return (*torch.split(turning, [self.queries, self.keys], dim=1), values)
 
-    def read(
-        self, hidden: Tensor, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor
-    ) -> Tensor:
-        """Attention over all keys, and what follows it, for the rows of `hidden`."""
+    def attend(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
+        """Over all keys, [1, T, heads * head_dim]."""
         mixed = nn.functional.scaled_dot_product_attention(
             queries,
             repeat_kv(keys, self.groups),
             repeat_kv(values, self.groups),
             attn_mask=mask,
         )
+        return mixed.transpose(1, 2).flatten(2)
+
+    def finish(self, hidden: Tensor, mixed: Tensor) -> Tensor:
+        """What follows attention: its output product and the feed-forward block."""
         layer = self.layer
-        hidden = hidden + layer.self_attn.o_proj(mixed.transpose(1, 2).flatten(2))
+        hidden = hidden + layer.self_attn.o_proj(mixed)
         done: Tensor = hidden + layer.mlp(layer.post_attention_layernorm(hidden))
         return done
 
