@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -120,7 +121,7 @@ def _show(loaded: Loaded, measured: Sequence[Measured], limits: Limits) -> None:
         f"{setting.model}, {setting.engine} {setting.precision} on {setting.device}, "
         f"{setting.threads} threads; milliseconds a window of 8 frames"
     )
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("", no_wrap=True)
     compared = () if loaded.naive is None else ("naive", "ratio")
     for name in ("window", "encode", "prompt", "words", *compared):
@@ -129,7 +130,7 @@ def _show(loaded: Loaded, measured: Sequence[Measured], limits: Limits) -> None:
     for line in rows:
         times = [line[key] for key in ("window_ms", "encode_ms", "prefill_ms", "decode_ms")]
         naive = [] if loaded.naive is None else [f"{line['naive_ms']:.0f}", f"{line['ratio']:.1f}x"]
-        table.add_row(line["scenario"], *(f"{ms:.1f}" for ms in times), *naive)
+        table.add_row(line["scenario"], *map(_ms, times), *naive)
     console.print(table)
     rates = ", ".join(f"{k} {rate:.0f}" for k, rate in limits.roofline.product_gflops.items())
     console.print(
@@ -145,6 +146,11 @@ def _show(loaded: Loaded, measured: Sequence[Measured], limits: Limits) -> None:
             f"cameras at stride {one.stride_s:g} s: {one.on_stride} on time, {one.blind_0} with 0% "
             f"blind time, {one.blind_5} with 5%"
         )
+
+
+def _ms(spent: float) -> str:
+    """No digits that mean nothing: the table fits 80 columns, the ratio's among them."""
+    return f"{spent:.0f}" if spent >= 100 else f"{spent:.1f}"
 
 
 def _share(limits: Limits, setting: Setting, stage: str) -> str:

@@ -13,10 +13,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from daemon.bench_model import Limits, Loaded
 from daemon.bench_rows import (
     MAIN,
     Measured,
     Naive,
+    Roofline,
     Scenario,
     Setting,
     capacity,
@@ -24,6 +26,7 @@ from daemon.bench_rows import (
     scenarios,
 )
 from daemon.cli import app
+from daemon.cli_bench import _show
 from tests.checkpoints import write_tiny_checkpoint
 
 SETTING = Setting("256m", "torch", "f32", "cpu", 2)
@@ -167,3 +170,15 @@ def test_cameras_are_reckoned_from_a_round_of_all_of_them():
     assert capacity(rows, 2.0).blind_0 == 70
     assert capacity(rows, 2.0).blind_5 == 73
     assert capacity(rows, 8.0).blind_5 == 0  # with a stride of 8 s a second in 8 is in no window
+
+
+def test_a_table_of_slow_windows_fits_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("COLUMNS", "80")
+    several = [Measured(one, 43210.1, 31234.5, 9876.5, 2098.7, 5, 9000) for one in scenarios(64)]
+    loaded = Loaded(SETTING, Naive({1: 99999.0, 32: 123456.0}, 9999), 20.0, 411)
+    _show(loaded, several, Limits(Roofline({"f32": 220.0}, 1.0, 2.0), ()))
+    shown = capsys.readouterr().out
+    assert "\u2026" not in shown  # what is cut
+    assert shown.count("2.9x") == 2  # both descriptions
