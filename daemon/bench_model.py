@@ -184,10 +184,12 @@ def run_child(
                 f"{role}: not done after {wanted.limit_s:g} s, or out of memory; allow more with "
                 "--limit-s, or ask for less with --runs and --cameras"
             )
+        complaints.seek(0)
+        said = complaints.read()
         if code:
-            complaints.seek(0)
-            said = complaints.read().strip().splitlines() or [f"ended with code {code}"]
-            raise BenchError(f"{role}: {said[-1]}")
+            last = (said.strip().splitlines() or [f"ended with code {code}"])[-1]
+            raise BenchError(f"{role}: {last}")
+        sys.stderr.write(said)  # its warnings: that an engine was refused, and another one ran
 
 
 def _device(wanted: Wanted, role: str) -> str:

@@ -15,7 +15,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Final
 
-# A pass of 1, 2, 5, 9 and 17 tokens: 13, 14, 16, 22 and 31 ms (tests/bench/LOG.md, "Drafts").
+# A pass of 1, 2, 5, 9 and 17 tokens: 9.5, 11, 14, 21 and 29 ms (tests/bench/LOG.md).
 FIRST_GUESS, LONGEST_GUESS = 4, 16
 MISSES: Final = 2  # in a row, at the first guessed token: then the draft is of no use
 TEXTS_KEPT: Final = 256  # of cameras and prompts

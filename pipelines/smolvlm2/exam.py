@@ -19,7 +19,9 @@ from pipelines.errors import ModelError
 from pipelines.smolvlm2.engine_protocol import Engine
 
 MOST_F32_ERROR = 1e-3  # of a logit
-MOST_P_ERROR = {"bf16": 0.1, "int8": 0.2}  # of a p_yes; float32 is held to its logits and words
+# Of a p_yes; float32 is held to its logits and words. Noise for weights makes answers that hang on
+# the last digits: of the 2.2B, PyTorch's own bfloat16 is up to 0.06 off, OpenVINO's 0.13.
+MOST_P_ERROR = {"bf16": 0.2, "int8": 0.2}
 DECODED_TOKENS = 12
 
 

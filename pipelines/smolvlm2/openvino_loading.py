@@ -7,6 +7,7 @@ has to pass its exam.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,6 +23,7 @@ from pipelines.smolvlm2.files import check_files, fingerprint
 from pipelines.smolvlm2.openvino_convert import convert
 from pipelines.smolvlm2.openvino_engine import OpenVinoEngine
 from pipelines.smolvlm2.openvino_files import EXAM, Recipe, read_sizes
+from pipelines.smolvlm2.openvino_quiet import ov
 from pipelines.smolvlm2.sample_windows import name_of
 from pipelines.smolvlm2.tokens import Tokens
 
@@ -45,7 +47,8 @@ def load_openvino(
     check_files(directory)
     tokens = Tokens.from_file(directory / "tokenizer.json")
     plugin = _plugin(device)
-    chosen = _resolve(precision, plugin)
+    half = half_format(plugin, _capabilities(plugin), read_cpuinfo())
+    chosen = _resolve(precision, half)
     recipe = _recipe(directory, chosen, calibration)
     folder = recipe.folder(cache)
     sizes = read_sizes(folder)
@@ -57,7 +60,7 @@ def load_openvino(
         sizes = read_sizes(folder)
         if sizes is None:
             raise ModelError(f"converted files cannot be kept in {folder}; set engine: torch")
-    options = _options(chosen, plugin, num_threads, folder)
+    options = _options(chosen, plugin, half, num_threads, folder)
     engine = OpenVinoEngine(folder, sizes, tokens.end_id, plugin, options)
     _examine(engine, tokens, folder, chosen)
     return engine, tokens, Running("openvino", chosen, plugin.lower())
@@ -72,15 +75,36 @@ def _plugin(device: str) -> str:
     return device.upper()
 
 
-def _resolve(precision: Precision, plugin: str) -> str:
-    """What `auto` is here. Intel's GPUs and NPUs compute float16 where bf16 is said."""
+def half_format(plugin: str, capabilities: Collection[str], cpuinfo: str) -> str | None:
+    """OpenVINO's fast format of 16 bits there: `bf16`, `f16` where bf16 is said, or none.
+
+    Float16 is that of Intel's GPUs and NPUs, and of Arm (Raspberry Pi 5 among them), for which
+    OpenVINO knows no bfloat16. On x86 OpenVINO names bfloat16 where it is only imitated, so the
+    processor is asked, too.
+    """
+    if plugin != "CPU":
+        return "f16"
+    if "BF16" in capabilities and cpu_multiplies_bf16(cpuinfo):
+        return "bf16"
+    return "f16" if "FP16" in capabilities else None
+
+
+def _capabilities(plugin: str) -> Collection[str]:
+    if plugin != "CPU":  # may not be there: what compiles for it says so better
+        return ()
+    named: Collection[str] = ov.Core().get_property(plugin, "OPTIMIZATION_CAPABILITIES")
+    return named
+
+
+def _resolve(precision: Precision, half: str | None) -> str:
+    """What `auto` is here."""
     if precision not in ("auto", "f32", "bf16", "int8"):
         raise ModelError(f"no precision is named {precision!r}: use auto, f32, bf16 or int8")
     if precision == "int8" and find_spec("nncf") is None:
         raise ModelError("precision int8 needs nncf: pip install 'smolwatch[openvino]'")
     if precision != "auto":
         return precision
-    return "bf16" if plugin != "CPU" or cpu_multiplies_bf16(read_cpuinfo()) else "f32"
+    return "bf16" if half else "f32"
 
 
 def _recipe(directory: Path, precision: str, calibration: Path | None) -> Recipe:
@@ -98,12 +122,12 @@ def _recipe(directory: Path, precision: str, calibration: Path | None) -> Recipe
     return Recipe(fingerprint(directory), precision, frames, made_by.hexdigest()[:8])
 
 
-def _options(precision: str, plugin: str, num_threads: int, folder: Path) -> dict[str, Any]:
+def _options(
+    precision: str, plugin: str, half: str | None, num_threads: int, folder: Path
+) -> dict[str, Any]:
+    number = "f32" if precision == "f32" else half or ("bf16" if precision == "bf16" else "f32")
     if plugin != "CPU":  # compiling takes minutes there, and is kept
-        half = "f32" if precision == "f32" else "f16"
-        return {"INFERENCE_PRECISION_HINT": half, "CACHE_DIR": str(folder.parent / "compiled")}
-    fast = precision == "bf16" or (precision == "int8" and cpu_multiplies_bf16(read_cpuinfo()))
-    number = "bf16" if fast else "f32"
+        return {"INFERENCE_PRECISION_HINT": number, "CACHE_DIR": str(folder.parent / "compiled")}
     return {
         "INFERENCE_PRECISION_HINT": number,
         "KV_CACHE_PRECISION": number,  # by default 8 bits

@@ -182,3 +182,16 @@ def test_a_table_of_slow_windows_fits_a_terminal(
     shown = capsys.readouterr().out
     assert "\u2026" not in shown  # what is cut
     assert shown.count("2.9x") == 2  # both descriptions
+
+
+def test_it_says_which_engine_was_refused(tiny_dir: Path, tmp_path: Path):
+    pytest.importorskip("openvino")
+    (tmp_path / "file").touch()
+    done = subprocess.run(
+        command(tiny_dir, "--device", "cpu", "--runs", "1", "--seconds", "0.1", "--json"),
+        env=os.environ | {"CACHE_DIRECTORY": str(tmp_path / "file" / "cache")},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert '"engine": "torch"' in done.stdout
+    assert "openvino.refused" in done.stderr
+    assert "converted models cannot be kept" in done.stderr

@@ -22,7 +22,7 @@ from pipelines.errors import ModelError
 from pipelines.smolvlm2.cache_dir import cache_dir
 from pipelines.smolvlm2.loading import from_name
 from pipelines.smolvlm2.openvino_files import EXAM, MANIFEST, _checksum
-from pipelines.smolvlm2.openvino_loading import _recipe, load_openvino
+from pipelines.smolvlm2.openvino_loading import _recipe, half_format, load_openvino
 from pipelines.smolvlm2.openvino_quiet import ov
 from pipelines.smolvlm2.sample_windows import name_of, recorded_windows
 from tests.pipelines.smolvlm2.conftest import QUESTIONS, make_frames
@@ -223,3 +223,21 @@ def test_int8_is_calibrated_on_the_users_frames(tiny_dir: Path, tmp_path: Path):
     whole = folder_of(tiny_dir, cache_dir(os.environ)) / "text.bin"
     assert weights.stat().st_size < 0.5 * whole.stat().st_size
     assert engine.frame_size_px == 64
+
+
+@pytest.mark.parametrize(
+    ("plugin", "capabilities", "cpuinfo", "half"),
+    [
+        ("CPU", ("FP32", "INT8"), "flags : avx2", None),
+        ("CPU", ("FP32", "BF16"), "flags : avx512f", None),  # imitated
+        ("CPU", ("FP32", "BF16"), "flags : avx512f avx512_bf16", "bf16"),
+        ("CPU", ("FP32", "FP16", "INT8"), "Features : asimdhp", "f16"),  # Raspberry Pi 5
+        ("CPU", ("FP32", "FP16", "INT8"), "Features : asimdhp bf16", "f16"),
+        ("CPU", ("FP32", "INT8"), "Features : asimd", None),  # Raspberry Pi 4
+        ("GPU", (), "flags : avx2", "f16"),
+    ],
+)
+def test_half_the_bits_are_taken_where_the_device_is_fast_at_them(
+    plugin: str, capabilities: tuple[str, ...], cpuinfo: str, half: str | None
+):
+    assert half_format(plugin, capabilities, cpuinfo) == half
