@@ -64,6 +64,7 @@ def main() -> None:
 
     logs.setup(level="warning")
     transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     for told in _work(task):
         sys.stdout.write(json.dumps(told) + "\n")
         sys.stdout.flush()
