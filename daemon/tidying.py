@@ -1,6 +1,6 @@
 """How does memory that nobody needs go back to the system?
 
-Knows Python's collector and glibc; no part of the daemon.
+Knows Python's collector; no part of the daemon.
 
 Cameras come and go in cycles of objects that hold buffers of FFmpeg's. What the libraries made at
 their import is so much that Python, left to itself, looks for such cycles every few minutes at
@@ -11,19 +11,13 @@ takes 230 to 350 ms, without what is frozen a few; giving back takes 6 to 19 ms 
 
 from __future__ import annotations
 
-import ctypes
 import gc
 from collections.abc import Callable
 from typing import Final
 
+from pipelines.freed import trim
+
 EVERY_S: Final = 60.0
-
-
-def trim() -> None:
-    """Give back the free pages of all of glibc's arenas; nothing where there is another libc."""
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "malloc_trim"):
-        libc.malloc_trim(0)
 
 
 class Tidying:

@@ -8,7 +8,7 @@ its encoder took 0.50 s a frame where these take 0.23 s (tests/bench/LOG.md).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
@@ -45,10 +45,6 @@ class Linear(Protocol):
         """Give y * other; `other` is [rows, out] and may be overwritten."""
         ...
 
-    def rows(self, numbers: Sequence[int]) -> Tensor:
-        """Some rows of the weight, as they were given: float32 [numbers, in]. May take long."""
-        ...
-
 
 Pack = Callable[[Tensor, Tensor | None], Linear]  # (weight [out, in], bias) -> product
 
@@ -81,10 +77,6 @@ class PlainLinear:
     def times(self, x: Tensor, other: Tensor) -> Tensor:
         """Give y * other."""
         return self(x).mul_(other)
-
-    def rows(self, numbers: Sequence[int]) -> Tensor:
-        """Some rows of the weight."""
-        return self._weight[list(numbers)].float()
 
 
 def packs_bf16() -> bool:
@@ -119,10 +111,6 @@ class PackedLinear:
     def times(self, x: Tensor, other: Tensor) -> Tensor:
         """Give y * other."""
         return _linear_with(x, other, self._weight, self._bias, "mul")
-
-    def rows(self, numbers: Sequence[int]) -> Tensor:
-        """Some rows of the weight, by way of all of it in its first layout."""
-        return self._weight.to_dense()[list(numbers)].float()
 
     def _unary(self, x: Tensor, name: str, algorithm: str) -> Tensor:
         return _linear(x, self._weight, self._bias, name, [], algorithm)

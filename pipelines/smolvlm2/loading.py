@@ -15,6 +15,7 @@ import structlog
 import torch
 
 from pipelines.errors import ModelError
+from pipelines.freed import trim
 from pipelines.smolvlm2.batch_protocol import BatchEngine
 from pipelines.smolvlm2.cache import EncoderCache
 from pipelines.smolvlm2.cache_dir import cache_dir
@@ -137,7 +138,9 @@ def _load_torch(directory: Path, wanted: _Wanted) -> Loaded:
         engine = CudaEngine(module, tokens.end_id, cache_dir=cache_dir(os.environ))
         return Loaded(engine, tokens, running)
     if chosen.type == "cpu":
-        return Loaded(CpuEngine(module, tokens.end_id), tokens, running)
+        cpu_engine = CpuEngine(module, tokens.end_id)
+        trim()  # each weight was packed and freed: 100 MB of the 256M lay between them
+        return Loaded(cpu_engine, tokens, running)
     return Loaded(TorchEngine(module, tokens.end_id), tokens, running)
 
 

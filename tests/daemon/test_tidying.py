@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from daemon.tidying import EVERY_S, Tidying, trim
+from daemon.tidying import EVERY_S, Tidying
+from pipelines.freed import trim
 
 
 class Cycle:
