@@ -63,13 +63,18 @@ def test_the_256m_size_loads_once_and_runs_sliding_windows(tmp_path: Path, recor
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_the_256m_size_in_bf16_loads_within_its_bound(tmp_path: Path):
-    # Not a window too: where bfloat16 is emulated it would take an hour, and adds some 50 MB.
+def test_the_256m_size_in_bf16_stays_within_its_bound(tmp_path: Path):
+    # No windows where bfloat16 is emulated: one would take an hour. They add 60 MB.
     directory = write_random_checkpoint(tmp_path / "256m", "256m")
     code = (
-        "import sys; from pathlib import Path; from daemon.bench_child import peak_rss_mb;"
+        "import sys; from pathlib import Path;"
+        "from daemon.bench_child import QUESTIONS, peak_rss_mb, stream;"
+        "from pipelines.smolvlm2.device import cpu_multiplies_bf16, read_cpuinfo;"
         "from pipelines.smolvlm2.loading import from_name;"
         "model = from_name(Path(sys.argv[1]), precision='bf16', device='cpu', engine='torch');"
+        "windows = stream('porch', model.frame_edge_px, 1);"
+        "count = 3 if cpu_multiplies_bf16(read_cpuinfo()) else 0;"
+        "[model.observe(next(windows), QUESTIONS[:4], 'Describe it.') for _ in range(count)];"
         "print(peak_rss_mb())"
     )
     done = subprocess.run(
@@ -78,4 +83,6 @@ def test_the_256m_size_in_bf16_loads_within_its_bound(tmp_path: Path):
     sys.stdout.write(f"\npeak: {done.stdout}")
     if torch.backends.cuda.is_built():
         pytest.skip(f"PyTorch's CUDA libraries count too: {done.stdout.strip()} MB")
-    assert int(done.stdout) < 1100  # 513 MB of weights, PyTorch and transformers 390 MB
+    # 513 MB of weights; PyTorch and transformers 410 MB, or 500 right after their installation,
+    # when the system maps their files in larger pieces.
+    assert int(done.stdout) < 1300
