@@ -51,9 +51,10 @@ class Photographer:
 
     def snapshot(self, camera: str) -> Json:
         """Put it on the camera's topic, and tell of it. Raises `NoPicture`."""
-        health, frame = self._captures[camera].health(), self._rings[camera].newest()
-        if health.state == "disabled":
+        capture = self._captures[camera]
+        if not capture.is_enabled:  # its health says so only when its thread has let go
             raise NoPicture(f"{camera} is switched off: switch it on first")
+        health, frame = capture.health(), self._rings[camera].newest()
         if health.state != "online" or frame is None:
             why = health.message or "it has sent no picture yet: ask again in a while"
             raise NoPicture(f"{camera} has no picture of now: {why}")

@@ -140,6 +140,11 @@ class CaptureWorker:
         """
         self._enabled = enabled
 
+    @property
+    def is_enabled(self) -> bool:
+        """What `enable` was last told; `health` follows when the picture being read is there."""
+        return self._enabled
+
     def _leave_alone(self, stop: threading.Event) -> None:
         self._vitals.disabled(self._clock.monotonic_s())
         while not (self._enabled or self._clock.wait(stop, _DISABLED_S)):
