@@ -27,7 +27,14 @@ from pipelines.smolvlm2.openvino_quiet import ov
 from pipelines.smolvlm2.sample_windows import name_of
 from pipelines.smolvlm2.tokens import Tokens
 
-_MAKERS = ("openvino_graphs.py", "openvino_convert.py", "openvino_int8.py", "sample_windows.py")
+_MAKERS = (
+    "exam.py",
+    "openvino_convert.py",
+    "openvino_graphs.py",
+    "openvino_int8.py",
+    "rounding.py",
+    "sample_windows.py",
+)
 
 
 def load_openvino(
@@ -138,13 +145,14 @@ def _options(
 
 
 def _examine(engine: OpenVinoEngine, tokens: Tokens, folder: Path, precision: str) -> None:
-    papers, right = exam.load(folder / EXAM)
-    given = [exam.sit(engine, paper, tokens.yes_ids + tokens.no_ids) for paper in papers]
-    grade = exam.grade(given, right, len(tokens.yes_ids))
-    exam.require(grade, "openvino", precision)
+    held_to = exam.load(folder / EXAM)
+    given = [exam.sit(engine, paper, tokens.yes_ids + tokens.no_ids) for paper in held_to.papers]
+    grade = exam.grade(given, held_to.right, len(tokens.yes_ids))
+    exam.require(grade, held_to.rounding, "openvino", precision)
     structlog.get_logger(__name__).info(
         "openvino.passed",
         precision=precision,
         logit_error=f"{grade.logit_error:.2g}",
+        logit_error_allowed=f"{exam.most_logit_error(held_to.rounding, precision):.2g}",
         p_yes_error=f"{grade.p_yes_error:.2g}",
     )

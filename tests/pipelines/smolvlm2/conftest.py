@@ -30,11 +30,7 @@ def tiny_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(params=["tiny", "bundled"])
 def model_dir(request: pytest.FixtureRequest, tiny_dir: Path) -> Path:
-    if request.param == "tiny":
-        return tiny_dir
-    if not BUNDLED_DIR.is_dir():
-        pytest.skip("there is no pipelines/scenes/model yet")
-    return BUNDLED_DIR
+    return tiny_dir if request.param == "tiny" else BUNDLED_DIR
 
 
 @pytest.fixture(autouse=True)

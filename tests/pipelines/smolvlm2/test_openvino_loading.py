@@ -19,11 +19,13 @@ from structlog.testing import capture_logs
 pytest.importorskip("openvino")
 
 from pipelines.errors import ModelError
+from pipelines.smolvlm2 import exam
 from pipelines.smolvlm2.cache_dir import cache_dir
 from pipelines.smolvlm2.loading import from_name
 from pipelines.smolvlm2.openvino_files import EXAM, MANIFEST, _checksum
 from pipelines.smolvlm2.openvino_loading import _recipe, half_format, load_openvino
 from pipelines.smolvlm2.openvino_quiet import ov
+from pipelines.smolvlm2.presets import BUNDLED_DIR
 from pipelines.smolvlm2.sample_windows import name_of, recorded_windows
 from tests.pipelines.smolvlm2.conftest import QUESTIONS, make_frames
 
@@ -55,8 +57,8 @@ def events(logs: list[dict[str, object]]) -> list[object]:
     return [entry["event"] for entry in logs]
 
 
-def folder_of(directory: Path, cache: Path) -> Path:
-    return _recipe(directory, "f32", None).folder(cache)
+def folder_of(directory: Path, cache: Path, precision: str = "f32") -> Path:
+    return _recipe(directory, precision, None).folder(cache)
 
 
 def test_the_second_time_nothing_is_converted(tiny_dir: Path, cache: Path):
@@ -87,11 +89,11 @@ def test_a_damaged_file_is_made_anew_and_nobody_is_told(
     assert not list((tmp_path / "home").iterdir())  # openvino_telemetry would leave files here
 
 
-def fail_the_exam(folder: Path) -> None:
+def fail_the_exam(folder: Path, error: float = 0.25) -> None:
     """Let the stored reference have said something else, in a folder that is otherwise whole."""
     with np.load(folder / EXAM) as stored:
         arrays = dict(stored)
-    arrays["0.logits"] = arrays["0.logits"] + 0.25
+    arrays["0.logits"][:, 0] += error
     np.savez_compressed(folder / EXAM, **arrays)
     manifest = json.loads((folder / MANIFEST).read_text())
     manifest["files"][EXAM] = _checksum(folder / EXAM)
@@ -111,6 +113,19 @@ def test_an_engine_below_the_bar_is_refused_and_auto_takes_torch(
     refused = next(entry for entry in logs if entry["event"] == "openvino.refused")
     assert "up to 0.25 off" in refused["error"]
     assert refused["log_level"] == "warning"
+
+
+def test_in_16_bits_a_model_that_is_sure_is_held_to_its_logits(tmp_path: Path):
+    load(BUNDLED_DIR, cache_dir(os.environ), "bf16")
+    folder = folder_of(BUNDLED_DIR, tmp_path, "bf16")
+    shutil.copytree(folder_of(BUNDLED_DIR, cache_dir(os.environ), "bf16"), folder)
+    rounding = exam.load(folder / EXAM).rounding
+    assert 0.0 < rounding < 0.2
+    load(BUNDLED_DIR, tmp_path, "bf16")
+    fail_the_exam(folder, 1.0)  # where it is sure: p_yes stays what it was
+    says = rf"up to (1|1\.1|0\.9\d) off \(allowed: {8 * rounding:.2g}\), its p_yes up to 0\.00"
+    with pytest.raises(ModelError, match=says):
+        load(BUNDLED_DIR, tmp_path, "bf16")
 
 
 def test_auto_is_openvino_on_a_cpu_and_says_what_torch_says(tiny_dir: Path):
