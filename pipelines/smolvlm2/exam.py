@@ -22,7 +22,7 @@ MOST_F32_ERROR = 1e-3  # of a logit
 MOST_INT8_ERROR = 2.0  # of a logit; over ten sets of papers the bundled model's worst was 1.0
 # Of a logit in 16 bits: so many times as much as rounding alone costs this very model on these very
 # papers (`pipelines.smolvlm2.rounding`), as answers may hang on the last digits. OpenVINO's was 0.2
-# to 2.6 times as much, transformers' own bfloat16 up to 7.
+# to 2.6 times as much over ten sets, transformers' own bfloat16 up to 7 (tests/bench/LOG.md).
 MOST_ROUNDINGS = 8.0
 LEAST_ROUNDING = 0.01  # of a logit: no model is held to less
 # Of a p_yes, in 16 bits and int8. Not enough by itself: where a model is sure, a logit that is far
