@@ -25,6 +25,7 @@ import numpy as np
 from daemon import logs
 from daemon.bench_rows import INTERVAL_S, MAIN, NUM_FRAMES, WORDS, Measured, Scenario
 from pipelines.errors import InferenceError
+from pipelines.freed import trim
 from pipelines.types import Anchor, Frame, Image, Look, Observation, Window
 
 QUESTIONS = (
@@ -128,6 +129,7 @@ def ours(task: Task) -> Iterator[dict[str, Any]]:
 
         measured = _time_windows(task, scenario, look)
         timed.append(measured)
+        trim()  # as the daemon does once a minute (`daemon.tidying`)
         yield {"measured": asdict(measured)}
     prompts = Prompts(Path(task.directory))
     shapes = shapes_of(prompts.config, prompts.window(QUESTIONS[: MAIN.questions]))

@@ -126,3 +126,12 @@ def test_a_camera_that_went_quiet_gives_its_room_to_another():
     kept.keep("gate", Prompt((1,), (), 1), (), Room(), 80)
     assert kept.num_bytes == 80
     assert kept.find("gate", Prompt((1,), (), 1), (), None) is not None
+
+
+def test_one_prompt_is_kept_whatever_its_size():
+    kept = KeptPrefixes(FakeClock(), max_bytes=100)
+    for name in ("porch", "gate"):
+        kept.keep(name, Prompt((1,), (), 1), (), Room(), 300)
+    assert kept.find("porch", Prompt((1,), (), 1), (), None) is not None
+    assert kept.find("gate", Prompt((1,), (), 1), (), None) is None
+    assert kept.num_bytes == 300
