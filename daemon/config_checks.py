@@ -14,10 +14,12 @@ from pydantic import ValidationInfo
 
 from daemon.config_errors import Refused, did_you_mean
 from daemon.secrets import SecretError, Secrets, read_secret_file
+from pipelines.clock import SystemClock
+from pipelines.errors import SourceError
 from pipelines.polygons import Polygon, problem_of
 from pipelines.smolvlm2.presets import NAMES
 from pipelines.smolvlm2.prompt import CONTROL_TOKENS
-from pipelines.sources.url import SourceUrl
+from pipelines.sources import SourceUrl, open_source
 from pipelines.window_plan import MOST_FRAMES
 
 SLUG_SCHEMA = {"type": "string", "pattern": "^[a-z0-9_]+$", "maxLength": 64}
@@ -89,6 +91,10 @@ def source(value: object, info: ValidationInfo) -> SourceUrl:
             f"nothing reads {url.scheme}:// addresses; expected {known}, a video file or a USB "
             f"camera.{guess}"
         )
+    try:
+        open_source(url, SystemClock())  # reads nothing yet; knows its own settings best
+    except SourceError as error:
+        raise Refused(str(error)) from error
     return url
 
 

@@ -105,7 +105,7 @@ def require(grade: Grade, rounding: float, engine: str, precision: str) -> None:
         passes = passes and grade.p_yes_error <= MOST_P_ERROR
         figure += f", its p_yes up to {grade.p_yes_error:.2f} (allowed: {MOST_P_ERROR})"
     if not passes:
-        other = "" if precision == "f32" else ", or precision: f32"
+        other = {"f32": "", "int8": ", or precision: auto"}.get(precision, ", or precision: f32")
         raise ModelError(
             f"engine {engine} with precision {precision} does not say what the reference says on "
             f"the stored frames: {figure}. Set engine: torch{other}"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from daemon.app import App, build_app
-from daemon.config import load_config
+from daemon.config import ConfigError, load_config
 from daemon.running import CAPTURE_BOUND_S, Running
 from daemon.systemd import Notifier, Watchdog
 from pipelines import errors
@@ -81,7 +81,7 @@ def test_a_model_that_breaks_ends_the_daemon_with_1(
 
 
 def test_a_source_that_nothing_reads_is_refused_at_the_start(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="beach"):
+    with pytest.raises(ConfigError, match=r"cameras\.yard\.source: .* no scene 'beach'"):
         app_of(tmp_path, CONFIG.replace("scene://yard", "scene://beach"), FakeModel())
 
 

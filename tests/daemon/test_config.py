@@ -233,7 +233,7 @@ def test_a_match_needs_descriptions(tmp_path: Path) -> None:
 
 
 def test_a_camera_becomes_a_window_plan(tmp_path: Path) -> None:
-    text = "cameras: {a: {source: scene://a, window: {num_frames: 4, interval_s: 0.5}}}"
+    text = "cameras: {a: {source: scene://porch, window: {num_frames: 4, interval_s: 0.5}}}"
     plan = load(tmp_path, text).cameras["a"].plan()
     assert plan == WindowPlan(4, 0.5, 1.0, gate="motion", max_idle_s=60)
 
@@ -402,6 +402,10 @@ def test_keys_given_twice(tmp_path: Path) -> None:
         ("  usb: {source: 0}", ("4: cameras.usb.source: expected a text in quotes, the camera's "
          "address; the first USB camera is `source: usb:0`")),
         ("  a: {source: 'rstp://h/'}", "4: cameras.a.source: nothing reads rstp:// addresses"),
+        ("  a: {source: 'scene://beach'}", ("4: cameras.a.source: scene://beach: no scene 'beach'; "
+         "there are driveway, porch")),
+        ("  a: {source: 'usb:0?size=big'}",
+         "4: cameras.a.source: usb:0?size=big: a USB camera takes"),
         ("  a:", "4: cameras.a: found nothing; expected key: value lines"),
         ("rules: {r: {ask: x, cameras: [porsch]}}",
          "4: rules.r.cameras: there is no camera 'porsch'. Did you mean porch? There are: porch"),
@@ -507,7 +511,7 @@ def test_all_problems_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:
         """\
         model: {name: 600m}
         cameras:
-          a: {source: scene://a, gate: b}
+          a: {source: scene://porch, gate: b}
         rules:
           r: {cameras: [c]}
           r: {ask: x}
@@ -548,7 +552,21 @@ scalars = st.one_of(
     st.integers(-5, 70_000),
     st.just(10**400),
     st.floats(),
-    st.sampled_from(["all", "off", "embedded", "localhost", "{X}", "scene://x", "h:1", "porch"]),
+    st.sampled_from(
+        [
+            "all",
+            "off",
+            "embedded",
+            "localhost",
+            "{X}",
+            "scene://x",
+            "scene://yard",
+            "usb:0?fps=x",
+            "rtsp://[",
+            "h:1",
+            "porch",
+        ]
+    ),
     st.text(max_size=5),
 )
 values = st.recursive(
@@ -564,7 +582,7 @@ def test_any_yaml_is_taken_or_told_never_a_crash(tmp_path: Path, content: object
     path = tmp_path / "c.yaml"
     path.write_text(yaml.safe_dump(content), encoding="utf-8")
     with contextlib.suppress(ConfigError):
-        load_config(path, {"X": "scene://y"})
+        load_config(path, {"X": "scene://yard"})
 
 
 # Secrets stay secret

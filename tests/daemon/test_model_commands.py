@@ -157,7 +157,7 @@ def test_the_doctor_finds_a_damaged_file(machine: Machine, tmp_path: Path) -> No
     content[-1] ^= 1
     weights.write_bytes(content)
     config = tmp_path / "c.yaml"
-    config.write_text("model: {name: 256m}\ncameras: {a: {source: 'scene://a'}}\nstore: off\n")
+    config.write_text("model: {name: 256m}\ncameras: {a: {source: 'scene://porch'}}\nstore: off\n")
     ran = machine.run("doctor", "-c", str(config), "--json")
     told = {one["what"]: one for one in map(json.loads, ran.stdout.splitlines())}
     assert (ran.returncode, told["files"]["fix"]) == (1, "smolwatch model pull 256m")
