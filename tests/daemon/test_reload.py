@@ -101,6 +101,7 @@ class Bench:
 
     def reload(self, text: str) -> dict[str, Any]:
         """Over the control socket, and until it has taken effect."""
+        wait_until(lambda: self.reloads._prospect is None, "the one before is done")
         self.write(text)
         before = len(self.taken_up)
         [told] = ask(self.socket, {"op": "reload"})
