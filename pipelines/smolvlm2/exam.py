@@ -19,7 +19,9 @@ from pipelines.errors import ModelError
 from pipelines.smolvlm2.engine_protocol import Engine
 
 MOST_F32_ERROR = 1e-3  # of a logit
-MOST_INT8_ERROR = 2.0  # of a logit; over ten sets of papers the bundled model's worst was 1.0
+# Of a logit in int8: what is sure (0.98) stays more likely than not. Over ten sets of papers the
+# bundled model's worst was 1.0; 2.5 calibrated on frames of another kind than those asked about.
+MOST_INT8_ERROR = 4.0
 # Of a logit in 16 bits: so many times as much as rounding alone costs this very model on these very
 # papers (`pipelines.smolvlm2.rounding`), as answers may hang on the last digits. OpenVINO's was 0.2
 # to 2.6 times as much over ten sets, transformers' own bfloat16 up to 7 (tests/bench/LOG.md).

@@ -170,19 +170,20 @@ def _convert_here(checkpoint: Path, work: Path, precision: str, frames: Path | N
     def papers(windows: list[Any]) -> list[Paper]:
         return papers_of(windows, tokens, sizes.frame_size_px, sizes.tokens_per_frame)
 
-    held_to = papers(scene_windows(EXAM_WINDOWS, EXAM_FRAMES, _EXAM_SEED))
+    def windows(count: int, length: int, seed: int) -> list[Paper]:
+        """Where the user's frames are calibrated on, they are asked about, too."""
+        if frames is None:
+            return papers(scene_windows(count, length, seed))
+        return papers(recorded_windows(frames, count, length))
+
+    held_to = windows(EXAM_WINDOWS, EXAM_FRAMES, _EXAM_SEED)
     save(work / EXAM, _exam(module, reference, tokens, held_to, precision))
     encoder = encoder_graph(module)
     samples: list[_Sample] = []
     if precision == "int8":
-        count, length = CALIBRATION_WINDOWS, CALIBRATION_FRAMES
-        seen = (
-            scene_windows(count, length, _CALIBRATION_SEED)
-            if frames is None
-            else recorded_windows(frames, count, length)
-        )
+        seen = windows(CALIBRATION_WINDOWS, CALIBRATION_FRAMES, _CALIBRATION_SEED)
         encode = _encoding(encoder)
-        samples = [_sample(encode, reference, paper) for paper in papers(seen)]
+        samples = [_sample(encode, reference, paper) for paper in seen]
         del encode
     _write_encoder(encoder, work, precision, samples)
     del encoder  # one graph in memory, not two

@@ -62,7 +62,7 @@ def load_openvino(
     if sizes is None:
         if folder.exists():
             structlog.get_logger(__name__).warning("openvino.damaged", folder=str(folder))
-        convert(directory, folder, chosen, calibration)
+        convert(directory, folder, chosen, calibration if chosen == "int8" else None)
         recipe.prune(cache)
         sizes = read_sizes(folder)
         if sizes is None:

@@ -49,7 +49,7 @@ def test_a_grade_is_the_worst_of_all_papers():
         (Grade(0.0, 0.0, same_words=False), "f32", "its words differ"),
         (Grade(0.81, 0.0, same_words=True), "bf16", r"up to 0\.81 off \(allowed: 0\.8\)"),
         (Grade(0.5, 0.21, same_words=True), "bf16", r"p_yes up to 0\.21 \(allowed: 0\.2\)"),
-        (Grade(2.1, 0.0, same_words=True), "int8", r"up to 2\.1 off \(allowed: 2\)"),
+        (Grade(4.1, 0.0, same_words=True), "int8", r"up to 4\.1 off \(allowed: 4\)"),
         (Grade(0.5, 0.3, same_words=True), "int8", r"p_yes up to 0\.30"),
         (Grade(float("nan"), float("nan"), same_words=True), "f32", "nan off"),
         (Grade(float("nan"), float("nan"), same_words=True), "bf16", "nan off"),
@@ -71,7 +71,7 @@ def test_below_the_bar_is_refused_with_the_figure_and_the_way_out(given, precisi
     [
         (Grade(0.0009, 0.0, same_words=True), "f32"),
         (Grade(0.79, 0.19, same_words=False), "bf16"),
-        (Grade(1.9, 0.19, same_words=False), "int8"),
+        (Grade(3.9, 0.19, same_words=False), "int8"),
     ],
 )
 def test_at_the_bar_it_passes(given, precision):

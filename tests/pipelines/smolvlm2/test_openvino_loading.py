@@ -14,6 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from structlog.testing import capture_logs
 
 pytest.importorskip("openvino")
@@ -25,6 +26,7 @@ from pipelines.smolvlm2.loading import from_name
 from pipelines.smolvlm2.openvino_files import EXAM, MANIFEST, _checksum
 from pipelines.smolvlm2.openvino_loading import _recipe, half_format, load_openvino
 from pipelines.smolvlm2.openvino_quiet import ov
+from pipelines.smolvlm2.preprocess import preprocess
 from pipelines.smolvlm2.presets import BUNDLED_DIR
 from pipelines.smolvlm2.sample_windows import name_of, recorded_windows
 from tests.pipelines.smolvlm2.conftest import QUESTIONS, make_frames
@@ -237,6 +239,15 @@ def test_int8_is_calibrated_on_the_users_frames(tiny_dir: Path, tmp_path: Path):
     weights = next((tmp_path / "cache").glob(f"openvino/*-int8-{name_of(frames)}-*/text.bin"))
     whole = folder_of(tiny_dir, cache_dir(os.environ)) / "text.bin"
     assert weights.stat().st_size < 0.5 * whole.stat().st_size
+    assert engine.frame_size_px == 64
+    asked = [paper.frames for paper in exam.load(weights.parent / EXAM).papers]
+    windows = recorded_windows(frames, len(asked), len(asked[0]))
+    assert all(torch.equal(a, preprocess(b, 64)) for a, b in zip(asked, windows, strict=True))
+
+
+def test_other_precisions_do_not_look_at_calibration_frames(tiny_dir: Path, tmp_path: Path):
+    engine, _, running = load(tiny_dir, cache_dir(os.environ), "f32", tmp_path / "not there")
+    assert running.precision == "f32"
     assert engine.frame_size_px == 64
 
 
