@@ -102,7 +102,7 @@ class ModelConfig(Section):
     calibration: Path | None = Field(
         default=None,
         description="folder of your cameras' pictures and recordings, from which int8 takes its "
-        "ranges; left out: drawn scenes",
+        "ranges, and by four of which it is checked; left out: drawn scenes",
     )
     threads: Annotated[Count, Field(ge=1, le=1024)] | None = Field(
         default=None, description="CPU threads; left out: one for each core that smolwatch may use"
