@@ -20,6 +20,7 @@ from pipelines.smolvlm2 import exam
 from pipelines.smolvlm2.device import OPENVINO_DEVICES, Precision, cpu_multiplies_bf16, read_cpuinfo
 from pipelines.smolvlm2.engine_protocol import Running
 from pipelines.smolvlm2.files import check_files, fingerprint
+from pipelines.smolvlm2.mapped_files import let_go
 from pipelines.smolvlm2.openvino_convert import convert
 from pipelines.smolvlm2.openvino_engine import OpenVinoEngine
 from pipelines.smolvlm2.openvino_files import EXAM, Recipe, read_sizes
@@ -70,6 +71,7 @@ def load_openvino(
     options = _options(chosen, plugin, half, num_threads, folder)
     engine = OpenVinoEngine(folder, sizes, tokens.end_id, plugin, options)
     _examine(engine, tokens, folder, chosen)
+    let_go(folder)  # most weights are packed at their first use, out of the file once more
     return engine, tokens, Running("openvino", chosen, plugin.lower())
 
 

@@ -69,6 +69,20 @@ def test_the_second_time_nothing_is_converted(tiny_dir: Path, cache: Path):
     assert events(logs) == ["openvino.passed"]
 
 
+def test_once_it_is_loaded_no_weights_are_counted_twice(tiny_dir: Path, cache: Path):
+    engine, _, _ = load(tiny_dir, cache)
+    weights = str(folder_of(tiny_dir, cache) / "text.bin")
+    held_kb, mapping = [], ""
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if not line.split()[0].endswith(":"):
+            mapping = line
+        elif line.startswith("Rss:") and mapping.endswith(weights):
+            held_kb.append(int(line.split()[1]))
+    assert held_kb, "OpenVINO maps its files no more: then letting go has no use"
+    assert sum(held_kb) == 0
+    assert engine.frame_size_px == 64
+
+
 def test_a_damaged_file_is_made_anew_and_nobody_is_told(
     tiny_dir: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
