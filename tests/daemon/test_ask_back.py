@@ -25,6 +25,7 @@ from pipelines.requests import MOST_WAITING
 from pipelines.types import Window
 from tests.fakes import FakeModel
 from tests.mosquitto import wait_until
+from tests.sockets import listens
 
 CONFIG = """
 cameras:
@@ -67,7 +68,7 @@ def running(folder: Path, model: FakeModel, text: str = CONFIG) -> Iterator[tupl
     thread = threading.Thread(target=Running(app).run, args=(Watchdog(notifier, None), notifier))
     thread.start()
     try:
-        wait_until(lambda: app.inference.windows_run > 0 and socket.exists(), "a window")
+        wait_until(lambda: app.inference.windows_run > 0 and listens(socket), "a window")
         yield app, socket
     finally:
         if isinstance(model, Slow):

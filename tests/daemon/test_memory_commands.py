@@ -35,6 +35,7 @@ from pipelines.types import Event, Outcome
 from tests.daemon.events import DESCRIBE, match
 from tests.daemon.test_store import look
 from tests.fakes import FakeClock
+from tests.sockets import listens
 
 NOW = 1_700_000_000.0
 
@@ -58,7 +59,7 @@ def serving(store: Store | None, path: Path) -> Iterator[Path]:
     thread = threading.Thread(target=server.run, args=(stop,))
     thread.start()
     until = time.monotonic() + 10
-    while not path.exists() and time.monotonic() < until:
+    while not listens(path) and time.monotonic() < until:
         time.sleep(0.01)
     try:
         yield path

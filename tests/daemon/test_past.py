@@ -28,6 +28,7 @@ from daemon.trial_questions import trial_answers
 from pipelines.types import Observation, Outcome, Timings
 from tests.daemon.events import match
 from tests.fakes import FakeClock
+from tests.sockets import listens
 
 NOW = 1_700_000_000.0
 RULES = """
@@ -54,7 +55,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
     thread = threading.Thread(target=server.run, args=(stop,))
     thread.start()
     until = time.monotonic() + 20
-    while not (tmp_path / "c.sock").exists() and time.monotonic() < until:
+    while not listens(tmp_path / "c.sock") and time.monotonic() < until:
         time.sleep(0.01)
     yield opened
     stop.set()

@@ -33,6 +33,7 @@ from pipelines.types import Frame
 from pipelines.window_plan import WindowPlan
 from pipelines.zones import Zone
 from tests.fakes import FakeClock
+from tests.sockets import listens
 
 RULE = Rule("dog", ask="Is there a dog?")
 TWIN = "Is there no dog?"
@@ -213,7 +214,7 @@ def daemon(
     thread = threading.Thread(target=server.run, args=(stop,))
     thread.start()
     until = time.monotonic() + 20
-    while not (folder / "c.sock").exists() and time.monotonic() < until:
+    while not listens(folder / "c.sock") and time.monotonic() < until:
         time.sleep(0.01)
     try:
         yield folder / "c.sock"
