@@ -315,7 +315,7 @@ def test_user_and_password_are_accepted(tmp_path: Path) -> None:
         publishing(broker.port, username="smolwatch", password="hunter2") as running,
     ):
         running.tell(match())
-        subscriber.wait_for(EVENT)
+        assert len(subscriber.wait_for(EVENT)) == 1
 
 
 @pytest.mark.parametrize("protocol", ["auto", "3.1.1"])

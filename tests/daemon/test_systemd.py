@@ -90,6 +90,7 @@ def test_a_systemd_that_has_gone_is_no_error(systemd: Systemd, notifier: Notifie
     notifier.watchdog()
     notifier.close()
     notifier.watchdog()
+    assert notifier._systemd is None
 
 
 def test_fed_while_all_make_progress(systemd: Systemd, notifier: Notifier) -> None:
