@@ -72,6 +72,8 @@ class Figures:
     model: ModelState
     cameras: Mapping[str, CameraFigures]
     events: int  # told since the start
+    batches: int  # times that windows went to the model, those due at once together
+    busy_s: float  # that the model was at work
     link: PublisherHealth | None  # None: no broker is configured
     requests: Mapping[str, int]  # what became of questions: `Requests.counts`
     requests_waiting: int
@@ -130,6 +132,8 @@ class Gauges:
             model=slot.state if slot else ModelState("ready"),
             cameras={name: _camera(parts, name, now_s) for name in watched.captures},
             events=watched.inference.events,
+            batches=watched.inference.batches,
+            busy_s=watched.inference.busy_s,
             link=parts.publisher.health() if parts.publisher else None,
             requests=dict(parts.requests.counts),
             requests_waiting=parts.requests.num_waiting,

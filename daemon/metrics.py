@@ -74,6 +74,14 @@ def _process(figures: Figures) -> Iterator[Metric]:
     for phase in get_args(Phase):
         state.add_metric([phase], float(figures.model.phase == phase))
     yield state
+    yield CounterMetricFamily(
+        "smolwatch_model_busy_seconds", "That the model was at work.", value=figures.busy_s
+    )
+    yield CounterMetricFamily(
+        "smolwatch_window_batches",
+        "Times that windows went to the model, those due at once together.",
+        value=figures.batches,
+    )
     asked = CounterMetricFamily(
         "smolwatch_requests", "Questions asked, by what became of them.", labels=["result"]
     )

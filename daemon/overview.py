@@ -34,7 +34,12 @@ def status_content(figures: Figures) -> Json:
         "ts": iso_utc(figures.wall_time),
         "version": figures.version,
         "uptime_s": round(figures.uptime_s, 1),
-        "model": {"id": figures.model_id, "state": mask_urls(str(figures.model))},
+        "model": {
+            "id": figures.model_id,
+            "state": mask_urls(str(figures.model)),
+            "batches": figures.batches,
+            "busy_s": round(figures.busy_s, 1),
+        },
         "ready": not not_ready(figures),
         "problem": None if problem is None else mask_urls(problem),
         "events": figures.events,

@@ -90,6 +90,9 @@ def _head(now: Json, before: Json | None) -> Text:
     head.append("\nmodel    ", style="dim not bold")
     ready = model["state"] == "ready"
     head.append(f"{model['id']} {model['state']}", style="not bold" if ready else "bold red")
+    busy_s_a_minute = _rate(now, before, lambda told: told["model"]["busy_s"])
+    if ready and busy_s_a_minute is not None:
+        head.append(f", {min(100.0, busy_s_a_minute / 0.6):.0f} % busy", style="not bold")
     asked = now["requests"]
     if asked["waiting"]:
         head.append(f", {asked['waiting']} questions wait", style="not bold")
@@ -220,8 +223,8 @@ def _rules(rules: Sequence[Json]) -> Text:
     return said.append(f"{quiet} quiet", style="dim") if quiet else said
 
 
-def _rate(now: Json, before: Json | None, count: Callable[[Json], int]) -> float | None:
-    """How often a minute; None where it cannot be known, as over a restart."""
+def _rate(now: Json, before: Json | None, count: Callable[[Json], float]) -> float | None:
+    """How many a minute; None where it cannot be known, as over a restart."""
     if before is None:
         return None
     passed_s = now["uptime_s"] - before["uptime_s"]

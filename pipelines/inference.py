@@ -59,6 +59,8 @@ class InferenceWorker:
         self._writings = writings or Writings(clock)
         self._orders: deque[Callable[[], None]] = deque()  # of other threads: books are ours
         self._failures = 0
+        self.batches = 0  # times that windows were run, those that were due together
+        self.busy_s = 0.0  # spent with the model
         self.heartbeat_s = clock.monotonic_s()  # moves with every look, run or not
 
     def run(self, stop: threading.Event) -> None:
@@ -86,6 +88,7 @@ class InferenceWorker:
     def take_over(self, before: InferenceWorker, cameras: Collection[str]) -> None:
         """Count on from where another worker ended. `cameras`: those that are as they were."""
         self._stories.take_over(before._stories, cameras)
+        self.batches, self.busy_s = before.batches, before.busy_s
 
     def book(self, camera: str) -> RuleBook:
         """The rules of a camera; to be used while `run` does not."""
@@ -103,16 +106,11 @@ class InferenceWorker:
             self._refuse_requests(away)
             self._scheduler.pass_over(self.heartbeat_s)
             return False
-        answered = self._answer_request()
-        self.heartbeat_s = self._clock.monotonic_s()
-        windows = self._scheduler.next_windows(self.heartbeat_s, self._model.windows_at_once)
-        if not windows:
-            return self._writings.step(self._model, idle=not answered) or answered
-        errors = tell_together(self._model, [self._stories.tell(window) for window in windows])
-        for window, error in zip(windows, errors, strict=True):
-            self._note(window, error)
-        self._writings.step(self._model, idle=False)
-        return True
+        began_s = self.heartbeat_s
+        was_busy = self._use_model()
+        if was_busy:
+            self.busy_s += self._clock.monotonic_s() - began_s
+        return was_busy
 
     def arm(self, camera: str, rule: str, *, armed: bool) -> None:
         """Let a rule open, or close it and keep it so, before anything is judged. From any thread.
@@ -191,6 +189,20 @@ class InferenceWorker:
         )
         if self._failures >= FAILURES_IN_A_ROW:
             raise error
+
+    def _use_model(self) -> bool:
+        """See `run_once`."""
+        answered = self._answer_request()
+        self.heartbeat_s = self._clock.monotonic_s()
+        windows = self._scheduler.next_windows(self.heartbeat_s, self._model.windows_at_once)
+        if not windows:
+            return self._writings.step(self._model, idle=not answered) or answered
+        self.batches += 1
+        errors = tell_together(self._model, [self._stories.tell(window) for window in windows])
+        for window, error in zip(windows, errors, strict=True):
+            self._note(window, error)
+        self._writings.step(self._model, idle=False)
+        return True
 
     def _refuse_requests(self, away: str) -> None:
         """Those that came before the model went."""

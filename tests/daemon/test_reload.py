@@ -172,6 +172,7 @@ def test_what_did_not_change_goes_on_and_the_rest_follows(tmp_path: Path) -> Non
         wait_until(lambda: made.about("rule_match") >= again | all_open, "the new ones open")
         wait_until(lambda: len(made.events("rule_match")) == 4 + 3, "each once")
         assert made.app.inference.windows_run > run
+        assert made.app.inference.batches > run  # this model takes windows one by one
         assert now.inference.book("yard").open_incidents["person"] == person
 
         # No frame of the untouched camera was lost, and none of another has its key.

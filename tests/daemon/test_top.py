@@ -71,13 +71,14 @@ def test_all_that_matters_is_there() -> None:
     now, before = status_content(house(uptime_s=120.0)), status_content(house(uptime_s=60.0))
     before["cameras"][1]["windows"]["run"] -= 12
     before["events"] -= 3
+    before["model"]["busy_s"] -= 6.0
     lines = printed(view(now, before, Screen(160)), 160)
     text = "\n".join(lines)
     porch = next(line for line in lines if line.startswith("porch"))
     for words in ("online", "0 %", "200 ms", "900 ms", " 12 ", "dog 12 s", "cat off"):
         assert words in porch, words
     for words in (
-        "smolwatch 1.2.3", "fake@0 ready", "connected, 4 wait (oldest 10 s)", "100 sent",
+        "smolwatch 1.2.3", "fake@0 ready, 10 % busy", "connected, 4 wait (oldest 10 s)", "100 sent",
         "1 dead letters", "3.0 a minute", "1 clips, 2 snapshots", "disk 50 B free", AWAY,
     ):  # fmt: skip
         assert words in text, words

@@ -64,7 +64,26 @@ def test_what_is_due_goes_together_as_far_as_the_model_gains_by_it():
     while street.worker.run_once():
         pass
     assert street.model.together == [4, 2]
+    assert (street.worker.windows_run, street.worker.batches) == (6, 2)
     assert [window.camera for window, _, _ in street.model.asked] == street.names
+
+
+def test_the_time_that_the_model_takes_is_counted_and_no_other():
+    street = Street(FakeModel(some_cars, windows_at_once=4), 6)
+    observe_many = street.model.observe_many
+
+    def slow(looks):  # type: ignore[no-untyped-def]
+        street.clock.advance(0.5)
+        return observe_many(looks)
+
+    street.model.observe_many = slow  # type: ignore[method-assign]
+    street.see(2)
+    while street.worker.run_once():
+        pass
+    assert street.worker.busy_s == pytest.approx(1.0)  # two batches
+    street.clock.advance(10.0)  # nothing is due
+    assert not street.worker.run_once()
+    assert street.worker.busy_s == pytest.approx(1.0)
 
 
 def test_a_window_waits_for_no_company():
