@@ -16,20 +16,26 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryFile, mkdtemp
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import structlog
 import torch
 
 from pipelines.errors import ModelError
+from pipelines.freed import trim
 from pipelines.smolvlm2.checkpoint import load_checkpoint
 from pipelines.smolvlm2.exam import Exam, Paper, grade, save, sit
-from pipelines.smolvlm2.openvino_engine import text_inputs
+from pipelines.smolvlm2.openvino_calibration import (
+    CALIBRATION_FRAMES,
+    CALIBRATION_WINDOWS,
+    Sample,
+    encoder_inputs,
+    samples_of,
+    text_inputs_of,
+)
 from pipelines.smolvlm2.openvino_files import (
     EMBEDDINGS,
     ENCODER,
@@ -40,19 +46,14 @@ from pipelines.smolvlm2.openvino_files import (
     publish,
 )
 from pipelines.smolvlm2.openvino_graphs import encoder_graph, text_graph
-from pipelines.smolvlm2.openvino_int8 import quantized
+from pipelines.smolvlm2.openvino_int8 import quantize
 from pipelines.smolvlm2.openvino_quiet import ov
-from pipelines.smolvlm2.packing import pack
 from pipelines.smolvlm2.rounding import rounded
 from pipelines.smolvlm2.sample_windows import papers_of, recorded_windows, scene_windows
 from pipelines.smolvlm2.tokens import Tokens
 from pipelines.smolvlm2.torch_engine import TorchEngine
 
-_Floats = npt.NDArray[np.float32]
-
 EXAM_WINDOWS, EXAM_FRAMES = 2, 2  # a start encodes these: 4 s of 256M on two old cores
-CALIBRATION_WINDOWS, CALIBRATION_FRAMES = 24, 4
-CALIBRATION_WORDS = 24  # tokens
 _EXAM_SEED, _CALIBRATION_SEED = 71, 72
 _MOST_S = 3600.0  # int8 of the 2.2B model on two old cores
 _STALE_S = 86_400.0
@@ -113,37 +114,6 @@ def _remove_stale(cache: Path) -> None:
             shutil.rmtree(work, ignore_errors=True)
 
 
-class _Sample(NamedTuple):
-    """What a calibration sees: frames, their features, and a whole pass of the text graph."""
-
-    frames: torch.Tensor
-    features: torch.Tensor
-    prefix_ids: list[int]
-    suffixes: list[list[int]]  # questions, and the request for words with the words behind it
-
-
-def _encoding(graph: ov.Model) -> Callable[[torch.Tensor], torch.Tensor]:
-    """`TorchEngine.encode` as fast as this processor can: ranges want no more than 16 bits."""
-    encoder = ov.Core().compile_model(graph, "CPU").create_infer_request()
-
-    def encode(frames: torch.Tensor) -> torch.Tensor:
-        return torch.cat([torch.from_numpy(encoder.infer([f[None]])[0]) for f in frames.numpy()])
-
-    return encode
-
-
-def _sample(
-    encode: Callable[[torch.Tensor], torch.Tensor], reference: TorchEngine, paper: Paper
-) -> _Sample:
-    """The reference's own words are among it: without them int8 broke off in mid-sentence."""
-    features = encode(paper.frames)
-    room = len(paper.describe_ids) + CALIBRATION_WORDS
-    prefix = reference.prefill(paper.prefix_ids, features, room)
-    words = reference.decode(prefix, paper.describe_ids, CALIBRATION_WORDS)
-    suffixes = [*paper.suffixes, paper.describe_ids + words]
-    return _Sample(paper.frames, features, paper.prefix_ids, suffixes)
-
-
 def _exam(
     module: Any, reference: TorchEngine, tokens: Tokens, papers: list[Paper], precision: str
 ) -> Exam:
@@ -157,7 +127,29 @@ def _exam(
 
 
 def _convert_here(checkpoint: Path, work: Path, precision: str, frames: Path | None) -> Sizes:
-    """Fill `work`."""
+    """Fill `work`.
+
+    int8 goes by float32 files: PyTorch's weights are gone while NNCF works, and those of the files
+    need not be in memory. Otherwise the 2.2B model did not fit into 24 GB.
+    """
+    if precision != "int8":
+        return _write_floats(checkpoint, work, work, precision, frames)[0]
+    floats = work / "floats"
+    floats.mkdir()
+    sizes, samples = _write_floats(checkpoint, work, floats, precision, frames)
+    trim()
+    quantize(floats / ENCODER, work / ENCODER, encoder_inputs(samples))
+    embeddings = np.load(work / EMBEDDINGS, mmap_mode="r")
+    passes = list(text_inputs_of(samples, embeddings, sizes.image_id))
+    quantize(floats / TEXT, work / TEXT, passes)
+    shutil.rmtree(floats)
+    return sizes
+
+
+def _write_floats(
+    checkpoint: Path, work: Path, graphs: Path, precision: str, frames: Path | None
+) -> tuple[Sizes, list[Sample]]:
+    """The exam and the tables into `work`, graphs into `graphs`; what int8 is calibrated on."""
     module, tokens = load_checkpoint(checkpoint, torch.float32, torch.device("cpu"))
     reference = TorchEngine(module, tokens.end_id)
     sizes = Sizes(
@@ -167,65 +159,31 @@ def _convert_here(checkpoint: Path, work: Path, precision: str, frames: Path | N
         module.config.image_token_id,
     )
 
-    def papers(windows: list[Any]) -> list[Paper]:
-        return papers_of(windows, tokens, sizes.frame_size_px, sizes.tokens_per_frame)
-
-    def windows(count: int, length: int, seed: int) -> list[Paper]:
+    def papers(count: int, length: int, seed: int) -> list[Paper]:
         """Where the user's frames are calibrated on, they are asked about, too."""
         if frames is None:
-            return papers(scene_windows(count, length, seed))
-        return papers(recorded_windows(frames, count, length))
+            windows = scene_windows(count, length, seed)
+        else:
+            windows = recorded_windows(frames, count, length)
+        return papers_of(windows, tokens, sizes.frame_size_px, sizes.tokens_per_frame)
 
-    held_to = windows(EXAM_WINDOWS, EXAM_FRAMES, _EXAM_SEED)
+    held_to = papers(EXAM_WINDOWS, EXAM_FRAMES, _EXAM_SEED)
     save(work / EXAM, _exam(module, reference, tokens, held_to, precision))
     encoder = encoder_graph(module)
-    samples: list[_Sample] = []
+    samples: list[Sample] = []
     if precision == "int8":
-        seen = windows(CALIBRATION_WINDOWS, CALIBRATION_FRAMES, _CALIBRATION_SEED)
-        encode = _encoding(encoder)
-        samples = [_sample(encode, reference, paper) for paper in seen]
-        del encode
-    _write_encoder(encoder, work, precision, samples)
+        seen = papers(CALIBRATION_WINDOWS, CALIBRATION_FRAMES, _CALIBRATION_SEED)
+        samples = samples_of(seen, reference, encoder)
+    # Files of float16 hold bfloat16's digits and more.
+    ov.save_model(encoder, graphs / ENCODER, compress_to_fp16=precision == "bf16")
     del encoder  # one graph in memory, not two
-    _write_text(module, work, precision, samples)
-    return sizes
-
-
-def _write_encoder(graph: ov.Model, work: Path, precision: str, samples: Sequence[_Sample]) -> None:
-    if samples:
-        frames = [frame for sample in samples for frame in sample.frames]
-        levels = [{"levels": frame[None].numpy()} for frame in frames]
-        graph = quantized(graph, levels, len(levels))
-    ov.save_model(graph, work / ENCODER, compress_to_fp16=_halves(precision))
-
-
-def _write_text(module: Any, work: Path, precision: str, samples: Sequence[_Sample]) -> None:
     embeddings = module.model.text_model.embed_tokens.weight.detach().numpy()
     np.save(work / EMBEDDINGS, embeddings)
     head = module.lm_head.weight.detach().numpy()
     if not np.shares_memory(head, embeddings):
         np.save(work / HEAD_ROWS, head)
-    graph = text_graph(module)
-    if samples:
-        image_id = module.config.image_token_id
-        passes = [_text_pass(embeddings, image_id, sample) for sample in samples]
-        graph = quantized(graph, passes, len(passes))
-    ov.save_model(graph, work / TEXT, compress_to_fp16=_halves(precision))
-
-
-def _halves(precision: str) -> bool:
-    """Files of float16 hold bfloat16's digits and more; int8's scales do not fit into them."""
-    return precision == "bf16"
-
-
-def _text_pass(embeddings: _Floats, image_id: int, sample: _Sample) -> dict[str, Any]:
-    """What the text graph is given for a window and its questions."""
-    ids = np.asarray(sample.prefix_ids)
-    prompt = embeddings[ids]
-    prompt[ids == image_id] = sample.features.flatten(0, 1).numpy()
-    questions = pack(sample.suffixes)
-    rows = np.concatenate([prompt, embeddings[np.asarray(questions.ids)]])
-    return text_inputs(rows, np.zeros(0, np.bool_), len(prompt), len(prompt), questions)
+    ov.save_model(text_graph(module), graphs / TEXT, compress_to_fp16=precision == "bf16")
+    return sizes, samples
 
 
 def _main(checkpoint: str, folder: str, precision: str, frames: str | None = None) -> int:

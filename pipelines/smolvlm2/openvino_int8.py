@@ -1,6 +1,6 @@
 """How do graphs become int8?
 
-Knows no checkpoint and no files. Weights and activations of all matrix products, by NNCF's
+Knows no checkpoint. Weights and activations of all matrix products, by NNCF's
 post-training quantization, whose ranges are those seen on sample windows. Attention stays as it
 is: quantized, the encoder's took longer on a processor with AMX (tests/bench/LOG.md), and the
 fused state of the text graph knows floats only. So does the head, which decides between words.
@@ -9,28 +9,30 @@ fused state of the text graph knows floats only. So does the head, which decides
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from pipelines.smolvlm2.openvino_quiet import ov
 
 
-def quantized(graph: ov.Model, samples: Iterable[dict[str, Any]], count: int) -> ov.Model:
-    """The graph in int8, calibrated on inputs of that graph."""
+def quantize(source: Path, target: Path, samples: Sequence[dict[str, Any]]) -> None:
+    """Make a float32 graph's file one of int8, calibrated on inputs of that graph."""
     import nncf  # noqa: PLC0415 - optional, and after `openvino_quiet`
 
     nncf.set_log_level(logging.ERROR)
+    graph = ov.Core().read_model(source)  # its weights stay on the disk till they are wanted
     result: ov.Model = nncf.quantize(
         graph,
         nncf.Dataset(samples),
-        subset_size=count,
+        subset_size=len(samples),
         model_type=nncf.ModelType.TRANSFORMER,
         ignored_scope=nncf.IgnoredScope(
             names=[node.get_friendly_name() for node in graph.get_ops() if _makes_logits(node)],
             types=["ScaledDotProductAttention"],
         ),
     )
-    return result
+    ov.save_model(result, target, compress_to_fp16=False)  # scales do not fit into 16 bits
 
 
 def _makes_logits(node: Any) -> bool:

@@ -30,6 +30,7 @@ from pipelines.smolvlm2.tokens import Tokens
 
 _MAKERS = (
     "exam.py",
+    "openvino_calibration.py",
     "openvino_convert.py",
     "openvino_graphs.py",
     "openvino_int8.py",
