@@ -1,6 +1,6 @@
 """How does a checkpoint become a folder of converted files?
 
-    python -m pipelines.smolvlm2.openvino_convert CHECKPOINT FOLDER PRECISION [FRAMES]
+    python -m pipelines.smolvlm2.openvino_convert CHECKPOINT WORK FOLDER PRECISION [FRAMES]
 
 Knows no devices. Runs in a process of its own, so that PyTorch's weights and the converter's
 memory go back to the system; `convert` starts it. The reference's answers are stored beside the
@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -64,6 +65,7 @@ def convert(checkpoint: Path, folder: Path, precision: str, frames: Path | None)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         _remove_stale(folder.parent)
+        work = Path(mkdtemp(prefix=".work-", dir=folder.parent))
     except OSError as error:
         raise ModelError(
             f"converted models cannot be kept in {folder.parent} ({error.strerror}); set "
@@ -72,13 +74,15 @@ def convert(checkpoint: Path, folder: Path, precision: str, frames: Path | None)
     log = structlog.get_logger(__name__)
     log.info("openvino.converting", checkpoint=str(checkpoint), precision=precision)
     began_s = time.monotonic()
-    command = [sys.executable, "-m", __spec__.name, str(checkpoint), str(folder), precision]
+    asked = [str(checkpoint), str(work), str(folder), precision]
     try:
-        code, complaints = _run([*command, *([str(frames)] if frames is not None else [])])
+        code, complaints = _run([*asked, *([str(frames)] if frames is not None else [])])
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ModelError(f"the model could not be converted for OpenVINO: {error}") from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)  # gone already, if all went well
     if code != 0:
-        reason = (complaints.strip() or f"the converter ended with code {code}").splitlines()[-1]
+        reason = _reason(code, complaints, precision)
         raise ModelError(f"the model could not be converted for OpenVINO: {reason}")
     log.info(
         "openvino.converted",
@@ -88,7 +92,20 @@ def convert(checkpoint: Path, folder: Path, precision: str, frames: Path | None)
     )
 
 
-def _run(command: list[str]) -> tuple[int, str]:
+def _reason(code: int, complaints: str, precision: str) -> str:
+    """Why the converter failed, in one line."""
+    if code == -signal.SIGKILL:
+        other = "precision: auto, " if precision == "int8" else ""
+        return (
+            "it was killed, as Linux does where memory runs out; less is taken by "
+            f"{other}a smaller model, or engine: torch"
+        )
+    if code < 0:
+        return f"the converter was ended by {signal.Signals(-code).name}"
+    return (complaints.strip() or f"the converter ended with code {code}").splitlines()[-1]
+
+
+def _run(asked: list[str]) -> tuple[int, str]:
     """Run the converter; its exit code and what it complained of. It ends when this process does.
 
     Its standard input is never written to: it only tells the child that there is a parent.
@@ -96,7 +113,11 @@ def _run(command: list[str]) -> tuple[int, str]:
     with (
         TemporaryFile("w+") as complaints,
         subprocess.Popen(  # noqa: S603 - this very module
-            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=complaints, text=True
+            [sys.executable, "-m", __spec__.name, *asked],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=complaints,
+            text=True,
         ) as child,
     ):
         try:
@@ -186,20 +207,19 @@ def _write_floats(
     return sizes, samples
 
 
-def _main(checkpoint: str, folder: str, precision: str, frames: str | None = None) -> int:
-    target = Path(folder)
-    work = Path(mkdtemp(prefix=".work-", dir=target.parent))
-    threading.Thread(target=_end_with_parent, args=(work,), name="parent", daemon=True).start()
+def _main(
+    checkpoint: str, work: str, folder: str, precision: str, frames: str | None = None
+) -> int:
+    filled = Path(work)
+    threading.Thread(target=_end_with_parent, args=(filled,), name="parent", daemon=True).start()
     try:
         sizes = _convert_here(
-            Path(checkpoint), work, precision, Path(frames) if frames is not None else None
+            Path(checkpoint), filled, precision, Path(frames) if frames is not None else None
         )
-        publish(work, target, sizes)
+        publish(filled, Path(folder), sizes)
     except (ModelError, ImportError, OSError) as error:
         sys.stderr.write(f"{str(error).strip() or type(error).__name__}\n")
         return 1
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     return 0
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,6 +26,7 @@ from pipelines.errors import ModelError
 from pipelines.smolvlm2 import exam
 from pipelines.smolvlm2.cache_dir import cache_dir
 from pipelines.smolvlm2.loading import from_name
+from pipelines.smolvlm2.openvino_convert import convert
 from pipelines.smolvlm2.openvino_files import EXAM, MANIFEST, _checksum
 from pipelines.smolvlm2.openvino_loading import _recipe, half_format, load_openvino
 from pipelines.smolvlm2.openvino_quiet import ov
@@ -195,6 +199,29 @@ def test_a_cache_that_cannot_be_written_is_said(tiny_dir: Path, tmp_path: Path):
         load(tiny_dir, tmp_path / "cache")
 
 
+def test_a_conversion_that_memory_was_too_short_for_is_said(tiny_dir: Path, tmp_path: Path):
+    cache = tmp_path / "openvino"
+
+    def kill() -> None:
+        """As Linux does: the converter, once it is at work."""
+        until_s = time.monotonic() + 100
+        while time.monotonic() < until_s and not list(cache.glob(".work-*/*")):
+            time.sleep(0.01)
+        [work] = cache.glob(".work-*")
+        for entry in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                if str(work).encode() in entry.read_bytes():
+                    os.kill(int(entry.parent.name), signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    with pytest.raises(ModelError, match=r"killed.*memory.*: auto, a smaller model") as said:
+        convert(tiny_dir, cache / "made", "int8", None)
+    killer.join()
+    assert "\n" not in str(said.value)
+    assert list(cache.iterdir()) == []
+
+
 def test_a_conversion_ends_with_its_parent(tiny_dir: Path, tmp_path: Path):
     program = (
         "import sys; from pathlib import Path\n"
@@ -206,7 +233,7 @@ def test_a_conversion_ends_with_its_parent(tiny_dir: Path, tmp_path: Path):
     command = [sys.executable, "-c", program, str(tiny_dir), str(folder)]
     with subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL) as parent:
         until_s = time.monotonic() + 100
-        while not list(folder.parent.glob(".work-*")):
+        while not list(folder.parent.glob(".work-*/*")):
             assert parent.poll() is None
             assert time.monotonic() < until_s
             time.sleep(0.02)
