@@ -248,10 +248,9 @@ class Running:
         left = app.workers.join(INFERENCE_STOP_S, *self._tellers)
         app.reporter.goodbye()
         ground.publisher_stop.set()
-        if ground.publisher is not None:
-            left += app.workers.join(PUBLISHER_STOP_S, "publisher")
-        if app.front.http is not None:
-            left += app.workers.join(STORE_STOP_S, "http")
+        links = {"publisher": ground.publisher, "http": app.front.http}
+        there = [name for name, link in links.items() if link is not None]
+        left += app.workers.join(PUBLISHER_STOP_S, *there)
         if app.event_log is not None:
             app.event_log.close()
         self._close_store()

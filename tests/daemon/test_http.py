@@ -116,7 +116,7 @@ def site(folder: Path, token: str | None) -> Iterator[Site]:
         app.workers.ended.set()
         thread.join(30)
     assert codes == [0]
-    assert not app.workers.join(10, "http")
+    assert not app.workers.join(0, "http")  # the stop waited for it
 
 
 @pytest.fixture(scope="module")
