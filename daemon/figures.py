@@ -74,6 +74,8 @@ class Figures:
     events: int  # told since the start
     batches: int  # times that windows went to the model, those due at once together
     busy_s: float  # that the model was at work
+    stride_factor: int  # by which strides are longer than configured: `throttle`
+    slowed: str | None  # why, in words; None while they are as configured
     link: PublisherHealth | None  # None: no broker is configured
     requests: Mapping[str, int]  # what became of questions: `Requests.counts`
     requests_waiting: int
@@ -134,6 +136,8 @@ class Gauges:
             events=watched.inference.events,
             batches=watched.inference.batches,
             busy_s=watched.inference.busy_s,
+            stride_factor=watched.throttling.factor if watched.throttling else 1,
+            slowed=watched.throttling.summary if watched.throttling else None,
             link=parts.publisher.health() if parts.publisher else None,
             requests=dict(parts.requests.counts),
             requests_waiting=parts.requests.num_waiting,
@@ -185,7 +189,7 @@ def problem_of(figures: Figures) -> str | None:
         return f"{link.dropped_alerts} alerts were lost: neither disk nor memory took any more"
     if link is not None and link.dead_letters:
         return f"the broker refused {link.dead_letters} messages: smolwatch mqtt dead-letters"
-    return None
+    return figures.slowed
 
 
 def not_ready(figures: Figures) -> list[str]:

@@ -82,6 +82,11 @@ def _process(figures: Figures) -> Iterator[Metric]:
         "Times that windows went to the model, those due at once together.",
         value=figures.batches,
     )
+    yield _gauge(
+        "smolwatch_stride_factor",
+        "By how much strides are longer than configured, to spare the machine.",
+        figures.stride_factor,
+    )
     asked = CounterMetricFamily(
         "smolwatch_requests", "Questions asked, by what became of them.", labels=["result"]
     )

@@ -97,6 +97,11 @@ class Throttling:
         return f"stride lengthened to {stride_s:g} s: {self._throttle.reason}"
 
     @property
+    def factor(self) -> int:
+        """By which strides are longer than configured."""
+        return self._throttle.factor
+
+    @property
     def summary(self) -> str | None:
         """The same for all cameras together."""
         factor, reason = self._throttle.factor, self._throttle.reason

@@ -109,3 +109,16 @@ def test_a_stop_does_not_wait_for_a_model_in_the_middle_of_a_window(
     assert codes == [0]
     release.set()
     assert app.workers.join(10, "inference") == ()
+
+
+def test_longer_strides_are_told_as_a_problem_of_the_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    app = app_of(tmp_path, CONFIG + "throttle: {cpu_share: 0.5}\n", FakeModel({}))
+    assert app.throttling is not None
+    [status] = app.front.answers["top"]({})
+    assert status["problem"] is None
+    app.throttling._throttle.factor, app.throttling._throttle.reason = 4, "82 C (limit 80)"
+    [status] = app.front.answers["top"]({})
+    assert status["problem"] == "all strides are 4 times as long: 82 C (limit 80)"

@@ -71,7 +71,7 @@ def figures(**changes: object) -> Figures:
     told: dict[str, object] = {
         "wall_time": 1.7e9, "uptime_s": 60.0, "version": "1.2.3", "model_id": "fake@0",
         "model": ModelState("ready"), "cameras": {"porch": camera("porch")}, "events": 5,
-        "batches": 10, "busy_s": 12.5,
+        "batches": 10, "busy_s": 12.5, "stride_factor": 1, "slowed": None,
         "link": LINK, "requests": {"answered": 6}, "requests_waiting": 1,
         "media": {"snapshots": 2, "clips": 1, "deleted": 9}, "store_bytes": 1000, "store_lost": 0,
             "troubles": {},
@@ -132,6 +132,7 @@ def test_figures_are_told_in_base_units() -> None:
         ("smolwatch_requests_total", {"result": "answered"}, 6),
         ("smolwatch_model_busy_seconds_total", {}, 12.5),
         ("smolwatch_window_batches_total", {}, 10),
+        ("smolwatch_stride_factor", {}, 1),
         ("smolwatch_model_state", {"state": "ready"}, 1),
         ("smolwatch_build_info", {"version": "1.2.3", "model": "fake@0"}, 1),
         ("smolwatch_window_step_seconds_sum", {"camera": "porch", "step": "decode"}, 2.0),
@@ -186,6 +187,7 @@ def test_labels_are_names_of_the_configuration_and_words_of_ours() -> None:
 
 def test_what_is_wrong_is_said_in_words() -> None:
     assert problem_of(figures(link=None)) is None
+    assert problem_of(figures(link=None, slowed="82 C (limit 80)")) == "82 C (limit 80)"
     assert "dead-letters" in str(problem_of(figures()))
     assert "no memory" in str(problem_of(figures(model=ModelState("failed", "no memory"))))
     away = camera("porch", state="offline", message="no connection")
