@@ -9,9 +9,13 @@ fused state of the text graph knows floats only. So does the head, which decides
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
+
+import numpy as np
 
 from pipelines.smolvlm2.openvino_quiet import ov
 
@@ -22,17 +26,43 @@ def quantize(source: Path, target: Path, samples: Sequence[dict[str, Any]]) -> N
 
     nncf.set_log_level(logging.ERROR)
     graph = ov.Core().read_model(source)  # its weights stay on the disk till they are wanted
-    result: ov.Model = nncf.quantize(
-        graph,
-        nncf.Dataset(samples),
-        subset_size=len(samples),
-        model_type=nncf.ModelType.TRANSFORMER,
-        ignored_scope=nncf.IgnoredScope(
-            names=[node.get_friendly_name() for node in graph.get_ops() if _makes_logits(node)],
-            types=["ScaledDotProductAttention"],
-        ),
-    )
+    with _smoothed_on_disk(target.parent):
+        result: ov.Model = nncf.quantize(
+            graph,
+            nncf.Dataset(samples),
+            subset_size=len(samples),
+            model_type=nncf.ModelType.TRANSFORMER,
+            ignored_scope=nncf.IgnoredScope(
+                names=[node.get_friendly_name() for node in graph.get_ops() if _makes_logits(node)],
+                types=["ScaledDotProductAttention"],
+            ),
+        )
     ov.save_model(result, target, compress_to_fp16=False)  # scales do not fit into 16 bits
+
+
+@contextmanager
+def _smoothed_on_disk(folder: Path) -> Iterator[None]:
+    """Have weights that NNCF scales lie in files without a name, which need no memory.
+
+    NNCF 3.4 keeps those of all layers, in float64, until it has the last, and then copies each.
+    """
+    from nncf.quantization.algorithms.smooth_quant.openvino_backend import (  # noqa: PLC0415
+        OVSmoothQuantAlgoBackend,
+    )
+
+    command = OVSmoothQuantAlgoBackend.weight_update_command
+
+    def spilled(node: Any, graph: Any, weight: np.ndarray[Any, Any]) -> Any:
+        with TemporaryFile(dir=folder) as file:
+            kept = np.memmap(file, np.float32, "w+", shape=weight.shape)
+        kept[:] = weight
+        return command(node, graph, kept)
+
+    OVSmoothQuantAlgoBackend.weight_update_command = staticmethod(spilled)
+    try:
+        yield
+    finally:
+        OVSmoothQuantAlgoBackend.weight_update_command = staticmethod(command)
 
 
 def _makes_logits(node: Any) -> bool:
