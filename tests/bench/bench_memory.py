@@ -18,6 +18,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,7 @@ def measure(directory: Path, way: str, threads: int) -> dict[str, Any]:
     engine, precision = way.split(":")
     exam.require = _let_pass  # int8 of noise may fail: of the 500M its p_yes is 0.22 off, not 0.20
     line: dict[str, Any] = {"imports_mb": peak_rss_mb()}
+    began_s = time.perf_counter()
     model = from_name(
         directory,
         engine=engine,  # type: ignore[arg-type]
@@ -87,6 +89,7 @@ def measure(directory: Path, way: str, threads: int) -> dict[str, Any]:
         num_threads=threads,
         max_description_tokens=4,
     )
+    line["load_s"] = round(time.perf_counter() - began_s, 1)
     line |= {"loaded_peak_mb": peak_rss_mb(), "loaded_mb": rss_mb(), "of_it_files_mb": file_mb()}
     if engine == "openvino":
         converter = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
