@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from pipelines.freed import trim
 from pipelines.smolvlm2.cpu_linear import Linear, Pack
 
 
@@ -93,4 +94,5 @@ def _take_layer(layer: Any, pack: Pack) -> _Layer:
         fc2=pack(mlp.fc2.weight, mlp.fc2.bias),
     )
     del attention.out_proj, mlp.fc1, mlp.fc2
+    trim()  # packed weights do not fit where plain ones lay: up to 190 MB of the 256M in all
     return taken

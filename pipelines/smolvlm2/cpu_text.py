@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from pipelines.freed import trim
 from pipelines.smolvlm2.cpu_linear import Linear, Pack
 
 
@@ -151,4 +152,5 @@ def _take_layer(layer: Any, pack: Pack) -> _Layer:
         down=pack(mlp.down_proj.weight, None),
     )
     del attention.o_proj, mlp.gate_proj, mlp.up_proj, mlp.down_proj
+    trim()  # packed weights do not fit where plain ones lay: up to 190 MB of the 256M in all
     return taken

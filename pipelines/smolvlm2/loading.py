@@ -139,7 +139,7 @@ def _load_torch(directory: Path, wanted: _Wanted) -> Loaded:
         return Loaded(engine, tokens, running)
     if chosen.type == "cpu":
         cpu_engine = CpuEngine(module, tokens.end_id)
-        trim()  # each weight was packed and freed: 100 MB of the 256M lay between them
+        trim()
         return Loaded(cpu_engine, tokens, running)
     return Loaded(TorchEngine(module, tokens.end_id), tokens, running)
 
