@@ -108,8 +108,7 @@ class InferenceWorker:
             return False
         began_s = self.heartbeat_s
         was_busy = self._use_model()
-        if was_busy:
-            self.busy_s += self._clock.monotonic_s() - began_s
+        self.busy_s += self._clock.monotonic_s() - began_s  # of a turn without work, microseconds
         return was_busy
 
     def arm(self, camera: str, rule: str, *, armed: bool) -> None:
