@@ -9,6 +9,7 @@ fused state of the text graph knows floats only. So does the head, which decides
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,6 +55,8 @@ def _smoothed_on_disk(folder: Path) -> Iterator[None]:
 
     def spilled(node: Any, graph: Any, weight: np.ndarray[Any, Any]) -> Any:
         with TemporaryFile(dir=folder) as file:
+            # A full disk is an error here, and would be a SIGBUS at the first write.
+            os.posix_fallocate(file.fileno(), 0, 4 * weight.size)
             kept = np.memmap(file, np.float32, "w+", shape=weight.shape)
         kept[:] = weight
         return command(node, graph, kept)

@@ -55,5 +55,6 @@ def test_the_check_fails_for_what_nobody_wrote_down() -> None:
 
 def test_every_kind_of_event_keeps_the_schema() -> None:
     for event in (MATCH, DESCRIBE):
-        told = event_messages(Topics(), event, event_content(event, 1.0))
+        told = list(event_messages(Topics(), event, event_content(event, 1.0)))
+        assert told
         check((message.topic, message.payload) for message in told)

@@ -125,6 +125,7 @@ def test_a_certificate_renewed_on_disk_is_taken_up_at_the_next_link(
         running.wait_for(lambda h: h.problem, "the expired one is refused")
         authority.issue("box.lan", common_name="box", of="ours")
         running.wait_connected()
+        assert running.publisher.health().problem is None
 
 
 def test_a_certificate_that_is_gone_leaves_the_last_one(

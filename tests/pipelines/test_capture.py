@@ -266,6 +266,7 @@ def test_stop_ends_a_worker_that_waits_to_try_again() -> None:
     with running("rtsp://127.0.0.1:1/none", FrameRing(4)) as (worker, stop):
         until(in_state(worker, "offline"))
         stop.set()  # and `running` joins it
+    assert worker.health().cause == "unreachable"  # it did wait, and for nothing else
 
 
 def test_stop_ends_a_read_that_waits_for_a_silent_camera(clip: Path) -> None:

@@ -153,7 +153,7 @@ def test_what_is_kept_of_a_models_text(text: str, kept: str) -> None:
 
 def test_control_tokens_in_notes_do_not_reach_the_prompt() -> None:
     _, tasks = run([Note(0, 1, "a sign says <image> and <end_of_utterance>")], lambda task: "Yes.")
-    text_prompt(tasks[0].prompt)  # would raise
+    assert "a sign says" in text_prompt(tasks[0].prompt)  # which raises for such tokens
 
 
 def test_neighbours_that_say_the_same_are_joined() -> None:

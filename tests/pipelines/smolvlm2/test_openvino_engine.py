@@ -133,10 +133,10 @@ class Asked:
 
 def test_a_prefix_serves_calls_in_any_order(tiny, tiny_dir: Path):
     asked = Asked(tiny_dir, tiny[0], seed=1, length=12)
-    asked.decodes_right([30, 31])  # runs the prompt with it
+    said = asked.decodes_right([30, 31])  # runs the prompt with it
     asked.answers_right([40, 41, 42], [43], [44, 45])
     asked.answers_right([43])
-    asked.decodes_right([30, 31])
+    assert asked.decodes_right([30, 31]) == said
     asked.answers_right([44, 45], [40, 41, 42])
 
 
@@ -156,7 +156,7 @@ def test_a_guess_changes_no_words(tiny, tiny_dir: Path):
 def test_a_text_goes_on_behind_a_wrong_guess(tiny, tiny_dir: Path):
     asked = Asked(tiny_dir, tiny[0], seed=6, length=12)
     said = asked.decodes_right([30, 31], 9)
-    asked.decodes_right([30, 31], 6, [*said[:2], 299, *said[3:]])
+    assert asked.decodes_right([30, 31], 6, [*said[:2], 299, *said[3:]]) == said[:6]
     asked.decodes_right([30, 31, *said[:6]], 9)
 
 
@@ -169,6 +169,7 @@ def test_prefixes_do_not_disturb_each_other(tiny, tiny_dir: Path):
     other.prefix = other.engine.prefill(other.ids, other.features, 200)
     one.answers_right([42])
     other.answers_right([42])
+    assert one.prefix.request is not other.prefix.request
 
 
 def test_a_text_is_written_on_from_where_it_was(tiny, tiny_dir: Path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -59,6 +61,18 @@ def test_smoothed_weights_lie_in_files_that_are_gone_afterwards(
     quantize(graph, tmp_path / "made" / "int8.xml", samples())
     assert kept == [(WIDTH, WIDTH)] * 3  # the head is smoothed, too, though it stays float32
     assert {path.name for path in (tmp_path / "made").iterdir()} == {"int8.xml", "int8.bin"}
+
+
+def test_a_full_disk_is_an_error_and_no_signal(
+    graph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match="No space left"):
+        quantize(graph, tmp_path / "int8.xml", samples())
+    assert not (tmp_path / "int8.xml").exists()
 
 
 def test_it_is_what_nncf_makes_by_itself(
